@@ -1,0 +1,62 @@
+"""What every script does around its work: threads, a log, progress, errors a person can read."""
+
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from umsam.errors import InputError
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[None]:
+    """Run a script's body with the rule's threads, logging to its log file and the terminal.
+
+    Import numerical libraries inside the block, so that they see the thread limit. An
+    `InputError` ends the job with its message alone; any other error also with its traceback, in
+    the log and on the terminal.
+    """
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(snakemake.threads)
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if snakemake.log:
+        Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(snakemake.log[0], mode="w"))
+    name = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
+    logging.basicConfig(
+        level=logging.INFO, handlers=handlers, force=True, format=f"[{name}] %(message)s"
+    )
+    logging.captureWarnings(True)
+    start = time.perf_counter()
+    try:
+        yield
+    except InputError as error:
+        log.error("ERROR: %s", error)
+        sys.exit(1)
+    except Exception as error:
+        log.error("%s", traceback.format_exc())
+        log.error("ERROR: %s: %s", type(error).__name__, error)
+        sys.exit(1)
+    log.info("done in %.1f s", time.perf_counter() - start)
+
+
+def progress(items: Iterable[T], total: int, unit: str, every: float = 5.0) -> Iterator[T]:
+    """Pass `items` on, logging "12/40 slices, 3.1/s, 9 s left" every `every` seconds and at the end."""
+    start = last = time.perf_counter()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.perf_counter()
+        if now - last >= every or done == total:
+            rate = done / max(now - start, 1e-9)
+            log.info("%d/%d %s, %.2g/s, %.0f s left", done, total, unit, rate, (total - done) / rate)
+            last = now
