@@ -1,0 +1,38 @@
+# `make demo` and `make test` set up what they need: Python 3.11 or later is all they ask for.
+PYTHON ?= $(firstword $(shell command -v python3.13 python3.12 python3.11 python3))
+VENV ?= .venv
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+BIN := $(VENV)/bin
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+.PHONY: demo test test-slow lint benchmark clean
+
+demo: $(VENV)/.demo-ready
+	@echo "Running the two phantom data sets on $(CORES) core(s): about 5 minutes on two."
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) --quiet rules --config run=phantom,phantom_area
+	@$(BIN)/python workflow_scripts/show_results.py phantom phantom_area
+
+test: $(VENV)/.test-ready
+	@$(BIN)/python -m pytest -m "not slow and not slurm" -n $(CORES)
+
+test-slow: $(VENV)/.test-ready
+	@$(BIN)/python -m pytest -m "slow"
+
+lint: $(VENV)/.test-ready
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile rules
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.12 ...")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo-ready: requirements.txt | $(VENV)/bin/python
+	@echo "Installing the pinned packages into $(VENV) (some minutes, several GB, once)."
+	@$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+$(VENV)/.test-ready: requirements-test.txt $(VENV)/.demo-ready
+	@$(BIN)/python -m pip install --quiet -r requirements-test.txt
+	@touch $@
+
+clean:
+	rm -rf results/*/ logs .snakemake

@@ -1,0 +1,228 @@
+# Helpers of the rules: settings, cases, paths. No rule here.
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from umsam import configuration
+from umsam.code_hash import code_hash
+from umsam.data.sample_sheet import read_sample_sheet
+from umsam.errors import InputError
+
+SPLITS = ("train", "val", "test")
+ABLATION = ("plkd", "plkd_cfkd", "plkd_cckd", "triple")
+DOWNLOADED = ("fetal_sample", "promise12")
+
+
+def or_stop(function, *arguments):
+    """Call `function`; a user's mistake ends the run with its message, not a traceback."""
+    try:
+        return function(*arguments)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+# ---- settings
+
+
+if isinstance(config["run"], str):
+    config["run"] = config["run"].split(",")
+or_stop(configuration.check, config, Path(workflow.basedir) / "schemas/config.schema.yaml")
+
+
+@cache
+def settings(dataset):
+    """The resolved settings of a data set."""
+    resolved = or_stop(configuration.resolve, config, dataset)
+    or_stop(configuration.check_order, resolved, dataset)
+    return resolved
+
+
+for name in config["run"]:
+    settings(name)
+
+
+def section(name):
+    """A function of the wildcards that gives one section of the data set's settings."""
+    return lambda wildcards: settings(wildcards.dataset)[name]
+
+
+def setting(path):
+    """The same for one value, by a dotted path such as clustering.k."""
+
+    def value(wildcards):
+        result = settings(wildcards.dataset)
+        for key in path.split("."):
+            result = result[key]
+        return result
+
+    return value
+
+
+def code(script):
+    """Hash of a rule's script and of the package modules that it imports."""
+    return code_hash(SCRIPTS / f"{script}.py", SCRIPTS)
+
+
+# ---- cases
+
+
+def data_root(dataset):
+    """The folder that holds a data set's files: its own key, or a local copy named by UMSAM_DATA_ROOT."""
+    local = os.environ.get("UMSAM_DATA_ROOT")
+    if dataset in DOWNLOADED and local:
+        below = Path(local) / dataset
+        return str(below if below.is_dir() else local)
+    return settings(dataset).get("data_root")
+
+
+def sample_sheet(dataset):
+    """The sample sheet's path; PROMISE12's is written once its archives have been looked into."""
+    if settings(dataset)["samples"] == "data/promise12/samples.tsv":
+        return checkpoints.promise12_sheet.get().output.sheet
+    return settings(dataset)["samples"]
+
+
+@cache
+def read_samples(sheet, root, stamp):
+    return or_stop(read_sample_sheet, sheet, root)
+
+
+def samples(dataset):
+    """The cases of a data set, as its sample sheet lists them."""
+    sheet = Path(sample_sheet(dataset))
+    stamp = sheet.stat().st_mtime_ns if sheet.is_file() else 0
+    return read_samples(sheet, data_root(dataset), stamp)
+
+
+def cases(dataset, split=None, labelled=None):
+    """Names of the cases of a split (or several), with or without labels where that is asked."""
+    splits = SPLITS if split is None else (split,) if isinstance(split, str) else split
+    return [
+        sample.case
+        for sample in samples(dataset)
+        if sample.split in splits and labelled in (None, sample.label is not None)
+    ]
+
+
+def case_names(wildcards):
+    return cases(wildcards.dataset)
+
+
+def splits(wildcards):
+    """The split of each case, in the order of `cases`."""
+    return [sample.split for sample in samples(wildcards.dataset)]
+
+
+def sample_of(wildcards):
+    for sample in samples(wildcards.dataset):
+        if sample.case == wildcards.case:
+            return sample
+    raise WorkflowError(
+        f"{wildcards.dataset}: no case {wildcards.case!r} in {sample_sheet(wildcards.dataset)}."
+    )
+
+
+def image_of(wildcards):
+    return str(sample_of(wildcards).image)
+
+
+def label_of(wildcards):
+    label = sample_of(wildcards).label
+    if label is None:
+        raise WorkflowError(f"{wildcards.dataset}: case {wildcards.case} has no label in its sheet.")
+    return str(label)
+
+
+def per_case(pattern, split=None, labelled=None):
+    """A function of the wildcards that expands `pattern` over cases of the data set."""
+
+    def paths(wildcards):
+        return expand(pattern, case=cases(wildcards.dataset, split, labelled), **dict(wildcards.items()))
+
+    return paths
+
+
+# ---- weights
+
+
+def sam_weights_of(wildcards):
+    """The checkpoint of SAM: the shipped one, the user's file, or the one a rule downloads."""
+    sam = settings(wildcards.dataset)["sam"]
+    if sam["checkpoint"]:
+        return sam["checkpoint"]
+    if sam["model"] == "compact":
+        return "resources/compact_sam.pt"
+    return f"weights/sam_{sam['model']}.pth"
+
+
+def dino_weights_of(wildcards):
+    """The checkpoint of DINO: the shipped one, the user's file, or none (timm's hub)."""
+    dino = settings(wildcards.dataset)["dino"]
+    if dino["checkpoint"]:
+        return dino["checkpoint"]
+    return "resources/compact_dino.pt" if dino["model"] == "compact" else []
+
+
+# ---- targets
+
+
+def method(variant, seed, last=False):
+    return f"{variant}_seed{seed}" + ("_last" if last else "")
+
+
+def of_run(pattern, split=SPLITS, labelled=None):
+    """Expand a pattern over the data sets of the run that have a case of the split.
+
+    `labelled=True` counts labelled cases only. A pattern with a {case} is expanded over the cases.
+    """
+
+    def paths(wildcards):
+        return [
+            path
+            for dataset in config["run"]
+            if (names := cases(dataset, split, labelled))
+            for path in dict.fromkeys(expand(pattern, dataset=dataset, case=names))
+        ]
+
+    return paths
+
+
+def baseline_predictions(wildcards):
+    """The comparison methods' predictions for the labelled test cases of the run."""
+    return [
+        f"results/{dataset}/predictions/{name}/{case}.nii.gz"
+        for dataset in config["run"]
+        for name in settings(dataset)["baselines"]["methods"]
+        for case in cases(dataset, "test", labelled=True)
+    ]
+
+
+def our_predictions(wildcards):
+    """Ours (triple distillation, first seed) for every case of the run, labelled or not."""
+    return [
+        f"results/{dataset}/predictions/{ours(dataset)}/{case}.nii.gz"
+        for dataset in config["run"]
+        for case in cases(dataset)
+    ]
+
+
+def ours(dataset):
+    return method("triple", settings(dataset)["training"]["seeds"][0])
+
+
+def unlabelled(dataset):
+    """What a run leaves out because cases have no label, as lines for the user."""
+    parts = {"train": "Fig. 3a and FullySup", "val": "Fig. 3b", "test": "Table 1"}
+    lines = []
+    for split, result in parts.items():
+        names = cases(dataset, split, labelled=False)
+        if names:
+            left = "skipped" if not cases(dataset, split, labelled=True) else "without them"
+            lines.append(f"{dataset}: no label for {split} case(s) {', '.join(names)}: {result} {left}.")
+    return lines

@@ -1,0 +1,74 @@
+"""What a script's result depends on in the code: a hash of it and of the modules it imports.
+
+Snakemake sees that an input file or a parameter changed, not that an imported function did. With
+this hash as a parameter, an edit of the losses reruns the training and what follows, and nothing
+before it. The hash is of the syntax tree without docstrings, so comments and formatting are free.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+
+def code_hash(script: str | Path, root: str | Path) -> str:
+    """Hash of `script` and, followed through, of every module under `root` that it imports.
+
+    Imports anywhere in a file count, also those inside functions. `root` is the folder that holds
+    the packages (the one on ``sys.path``).
+    """
+    root = Path(root)
+    seen: dict[Path, str] = {}
+    waiting = [Path(script)]
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        status = path.stat()
+        tree = _parsed(path, status.st_mtime_ns, status.st_size)
+        seen[path] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+        waiting += _imported(tree, path, root)
+    digest = hashlib.sha256()
+    for path in sorted(seen):
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+        digest.update(f"{name} {seen[path]}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _parsed(path: Path, mtime_ns: int, size: int) -> ast.Module:
+    """The syntax tree of a file without its docstrings; read again when the file changes."""
+    tree = ast.parse(path.read_text(), filename=str(path))
+    for node in ast.walk(tree):
+        documented = isinstance(
+            node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        )
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+def _imported(tree: ast.Module, path: Path, root: Path) -> list[Path]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = _package(node, path, root)
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    found = []
+    for name in names:
+        parts = name.split(".")
+        for depth in range(1, len(parts) + 1):  # a module also runs its packages' __init__
+            module = root.joinpath(*parts[:depth])
+            candidates = (module.with_suffix(".py"), module / "__init__.py")
+            found += [candidate for candidate in candidates if candidate.is_file()]
+    return found
+
+
+def _package(node: ast.ImportFrom, path: Path, root: Path) -> str:
+    """The absolute name of what an ``import from`` names, relative imports included."""
+    if not node.level:
+        return node.module or ""
+    package = path.relative_to(root).parts[: -node.level]
+    return ".".join([*package, *([node.module] if node.module else [])])
