@@ -1,0 +1,1 @@
+"""Volumes in and out: sample sheets, images and labels, intensities, phantoms, downloads."""
