@@ -10,7 +10,8 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 demo: $(VENV)/.demo-ready
 	@echo "Running the two phantom data sets on $(CORES) core(s): about 5 minutes on two."
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) --quiet rules --config run=phantom,phantom_area
-	@$(BIN)/python workflow_scripts/show_results.py phantom phantom_area
+	@cat results/phantom/tables/table1.md results/phantom_area/tables/table1.md
+	@echo "Figures:" && ls results/phantom/figures/*.png results/phantom_area/figures/*.png
 
 test: $(VENV)/.test-ready
 	@$(BIN)/python -m pytest -m "not slow and not slurm" -n $(CORES)

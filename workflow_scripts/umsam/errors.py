@@ -2,4 +2,4 @@
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong: the message names the file, what is wrong and what to do."""
+    """A mistake in the input: the message names the file, what is wrong and what to do."""

@@ -51,12 +51,14 @@ def job(snakemake: Any) -> Iterator[None]:
 
 
 def progress(items: Iterable[T], total: int, unit: str, every: float = 5.0) -> Iterator[T]:
-    """Pass `items` on, logging "12/40 slices, 3.1/s, 9 s left" every `every` seconds and at the end."""
+    """Pass `items` on, logging "12/40 slices, 3.1/s, 9 s left" now and then and at the end."""
     start = last = time.perf_counter()
     for done, item in enumerate(items, 1):
         yield item
         now = time.perf_counter()
         if now - last >= every or done == total:
             rate = done / max(now - start, 1e-9)
-            log.info("%d/%d %s, %.2g/s, %.0f s left", done, total, unit, rate, (total - done) / rate)
+            log.info(
+                "%d/%d %s, %.2g/s, %.0f s left", done, total, unit, rate, (total - done) / rate
+            )
             last = now
