@@ -1,0 +1,182 @@
+# DSC and ASSD of each method, the precision of the ROI sets, and the tables made of them.
+from dataclasses import asdict
+
+from umsam.evaluation.methods import ablation_methods, comparison_rows
+
+
+def compared(wildcards):
+    """The rows of Table 1."""
+    chosen = settings(wildcards.dataset)
+    return comparison_rows(
+        chosen["baselines"]["methods"],
+        chosen["training"]["variants"],
+        chosen["training"]["seeds"],
+        {split: len(cases(wildcards.dataset, split, labelled=True)) for split in SPLITS},
+    )
+
+
+def compared_rows(wildcards):
+    return [asdict(row) for row in compared(wildcards)]
+
+
+def compared_metrics(wildcards):
+    methods = [row.method for row in compared(wildcards) if not row.skipped]
+    return expand("results/{dataset}/metrics/{method}.csv", dataset=wildcards.dataset, method=methods)
+
+
+def unscored(wildcards):
+    """Test cases without a label."""
+    return cases(wildcards.dataset, "test", labelled=False)
+
+
+def ablated(wildcards):
+    """Method -> (variant, seed) of the ablation."""
+    training = settings(wildcards.dataset)["training"]
+    return ablation_methods(training["variants"], training["seeds"])
+
+
+def ablated_metrics(wildcards):
+    methods = list(ablated(wildcards))
+    return expand("results/{dataset}/metrics/{method}.csv", dataset=wildcards.dataset, method=methods)
+
+
+ruleorder: pseudo_label_metrics > metrics
+
+
+rule metrics:
+    input:
+        val=per_case("results/{dataset}/predictions/{method}/{case}.nii.gz", "val", labelled=True),
+        val_labels=per_case("results/{dataset}/labels/{case}.nii.gz", "val", labelled=True),
+        test=per_case("results/{dataset}/predictions/{method}/{case}.nii.gz", "test", labelled=True),
+        test_labels=per_case("results/{dataset}/labels/{case}.nii.gz", "test", labelled=True),
+    output:
+        "results/{dataset}/metrics/{method}.csv",
+    params:
+        code=code("metrics"),
+    log:
+        "logs/{dataset}/metrics/{method}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/metrics/{method}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/metrics.py"
+
+
+# The pseudo-labels themselves as the prediction: the bar "no training" of Fig. 3b.
+rule pseudo_label_metrics:
+    input:
+        val=per_case("results/{dataset}/pseudo_labels/{case}.nii.gz", "val", labelled=True),
+        val_labels=per_case("results/{dataset}/labels/{case}.nii.gz", "val", labelled=True),
+    output:
+        "results/{dataset}/metrics/pseudo_labels.csv",
+    params:
+        code=code("metrics"),
+    log:
+        "logs/{dataset}/pseudo_label_metrics.log",
+    benchmark:
+        "results/{dataset}/benchmarks/pseudo_label_metrics.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/metrics.py"
+
+
+rule comparison_table:
+    input:
+        metrics=compared_metrics,
+    output:
+        csv="results/{dataset}/tables/table1.csv",
+        md=report(
+            "results/{dataset}/tables/table1.md",
+            caption="../captions/table1.rst",
+            category="{dataset}",
+            labels={"result": "Table 1"},
+        ),
+        tex="results/{dataset}/tables/table1.tex",
+    params:
+        rows=compared_rows,
+        unlabelled=unscored,
+        code=code("comparison_table"),
+    log:
+        "logs/{dataset}/comparison_table.log",
+    benchmark:
+        "results/{dataset}/benchmarks/comparison_table.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/comparison_table.py"
+
+
+rule ablation_table:
+    input:
+        metrics=ablated_metrics,
+    output:
+        csv="results/{dataset}/tables/ablation.csv",
+        md=report(
+            "results/{dataset}/tables/ablation.md",
+            caption="../captions/ablation.rst",
+            category="{dataset}",
+            labels={"result": "Ablation"},
+        ),
+        tex="results/{dataset}/tables/ablation.tex",
+    params:
+        methods=ablated,
+        code=code("ablation_table"),
+    log:
+        "logs/{dataset}/ablation_table.log",
+    benchmark:
+        "results/{dataset}/benchmarks/ablation_table.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/ablation_table.py"
+
+
+rule precision_table:
+    input:
+        masks=per_case("results/{dataset}/sam_masks/{case}", "train", labelled=True),
+        rois=per_case("results/{dataset}/rois/{case}.csv", "train", labelled=True),
+        pseudo_labels=per_case("results/{dataset}/pseudo_labels/{case}.nii.gz", "train", labelled=True),
+        labels=per_case("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),
+    output:
+        csv="results/{dataset}/tables/precision.csv",
+        md=report(
+            "results/{dataset}/tables/precision.md",
+            caption="../captions/precision.rst",
+            category="{dataset}",
+            labels={"result": "Precision of the ROIs"},
+        ),
+        tex="results/{dataset}/tables/precision.tex",
+        recall="results/{dataset}/tables/recall.csv",
+    params:
+        thresholds=setting("evaluation.thresholds"),
+        code=code("precision_table"),
+    log:
+        "logs/{dataset}/precision_table.log",
+    benchmark:
+        "results/{dataset}/benchmarks/precision_table.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/precision_table.py"

@@ -1,0 +1,21 @@
+"""Ablation of the distillation (Fig. 3b) on the labelled validation volumes."""
+
+from umsam.jobs import job
+
+with job(snakemake):
+    import logging
+
+    from umsam.evaluation.case_metrics import read_metrics
+    from umsam.evaluation.tables import ablation_table, ablation_text
+    from umsam.evaluation.write import write_table
+
+    table = ablation_table(
+        snakemake.wildcards.dataset, snakemake.params.methods, read_metrics(snakemake.input.metrics)
+    )
+    notes = [
+        "Mean ± sample standard deviation over seeds and volumes (0 for a single one).",
+        "Networks are those with the best DSC on these same volumes, as the paper chooses them.",
+    ]
+    title = f"{snakemake.wildcards.dataset}: validation volumes"
+    text = write_table(snakemake.output, table, ablation_text, title, notes)
+    logging.info("ablation\n%s", text)

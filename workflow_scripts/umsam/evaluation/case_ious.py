@@ -1,0 +1,43 @@
+"""IoU with the label of every ROI of a case, read from the files of the pipeline."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from umsam.data.volumes import read_array
+from umsam.errors import InputError
+from umsam.evaluation.case_metrics import case_of
+from umsam.evaluation.precision import slice_ious
+from umsam.pseudo_labels.masks import read_slice_masks
+
+
+def case_ious(
+    mask_folder: str | Path,
+    roi_file: str | Path,
+    pseudo_label_file: str | Path,
+    label_file: str | Path,
+) -> pd.DataFrame:
+    """The rows of `slice_ious` for all slices of a case.
+
+    Raises
+    ------
+    InputError
+        The masks have another in-plane shape than the label.
+    """
+    case = case_of(label_file)
+    label, pseudo_label = read_array(label_file) > 0, read_array(pseudo_label_file) > 0
+    rois = pd.read_csv(roi_file).set_index(["slice", "index"])["valid"].astype(bool)
+    parts = []
+    for z in range(len(label)):
+        file = Path(mask_folder) / f"slice_{z:03d}.npz"
+        masks = read_slice_masks(file).masks
+        if masks.shape[1:] != label.shape[1:]:
+            raise InputError(
+                f"{file}: masks of {masks.shape[1:]} pixels, but the label {label_file} has "
+                f"{label.shape[1:]}. Both come from the same image: delete the folder, so that "
+                "the masks are made again."
+            )
+        valid = np.array([rois[z, index] for index in range(len(masks))], bool)
+        parts.append(slice_ious(case, z, masks, valid, pseudo_label[z], label[z]))
+    return pd.concat(parts, ignore_index=True)
