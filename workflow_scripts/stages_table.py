@@ -1,0 +1,14 @@
+"""What the stages of a run cost: jobs, wall time, peak memory."""
+
+from umsam.jobs import job
+
+with job(snakemake):
+    import logging
+
+    from umsam.evaluation.stages import stages_table
+    from umsam.files import whole
+
+    table = stages_table(snakemake.wildcards.dataset, snakemake.params.folder)
+    with whole(snakemake.output[0]) as path:
+        table.to_csv(path, index=False)
+    logging.info("stages:\n%s", table.to_string(index=False))
