@@ -1,0 +1,149 @@
+"""One random affine per slice, applied alike to image, target and SAM's cached features.
+
+Crop, rotation, quarter turns and mirror images compose into a single map from the crop to the
+slice. SAM saw the whole slice once; its features are sampled where the map puts the cells of the
+UNet's bottleneck, so that eq. 7 compares the same places.
+
+Coordinates are continuous pixels, (x, y), with (0, 0) the outer corner of the first pixel, whose
+centre is (0.5, 0.5): the convention of ``align_corners=False``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from umsam.training.unet import STRIDE
+
+
+@dataclass(frozen=True)
+class Affines:
+    """Maps from crops of `crop` x `crop` pixels to slices: p_slice = matrix (p_crop - crop/2) + centre.
+
+    `matrix` is [B, 2, 2], `centre` [B, 2], `size` [B, 2] (height, width of each slice); float32.
+    """
+
+    matrix: Tensor
+    centre: Tensor
+    size: Tensor
+    crop: int
+
+    def to(self, device: str) -> "Affines":
+        """The same maps on another device."""
+        return Affines(
+            self.matrix.to(device), self.centre.to(device), self.size.to(device), self.crop
+        )
+
+    def grid(self, cells: int) -> Tensor:
+        """Where the centres of cells x cells squares of each crop lie in its slice.
+
+        Returns [B, cells, cells, 2], (x, y) in pixels.
+        """
+        step = self.crop / cells
+        axis = (torch.arange(cells, device=self.matrix.device) + 0.5) * step - self.crop / 2
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        offset = torch.einsum("bij,hwj->bhwi", self.matrix, torch.stack([x, y], dim=-1))
+        return offset + self.centre[:, None, None]
+
+
+def random_affines(
+    size: Tensor, crop: int, rotation: float, flip: bool, rng: np.random.Generator
+) -> Affines:
+    """Draw one affine per slice.
+
+    Parameters
+    ----------
+    size
+        Height and width of each slice, [B, 2].
+    crop
+        Side of the crop in pixels. A slice that is smaller lies in the middle of its crop.
+    rotation
+        Largest rotation in degrees, either way.
+    flip
+        Whether to turn by multiples of 90 degrees and mirror, too.
+    rng
+        All draws come from here.
+    """
+    angle, mirror, centre = [], [], []
+    for height, width in size.tolist():
+        start = [_start(width, crop, rng), _start(height, crop, rng)]
+        centre.append([value + crop / 2 for value in start])
+        turns, mirrored = (int(rng.integers(4)), bool(rng.integers(2))) if flip else (0, False)
+        angle.append(np.deg2rad(rng.uniform(-rotation, rotation)) + turns * np.pi / 2)
+        mirror.append(-1.0 if mirrored else 1.0)
+    cos, sin, mirror = np.cos(angle), np.sin(angle), np.array(mirror)
+    matrix = np.stack([np.stack([cos * mirror, -sin], -1), np.stack([sin * mirror, cos], -1)], -2)
+    tensors = (torch.as_tensor(np.asarray(a), dtype=torch.float32) for a in (matrix, centre))
+    return Affines(*(t.to(size.device) for t in tensors), size.float(), crop)
+
+
+def _start(length: int, crop: int, rng: np.random.Generator) -> int:
+    """First pixel of the crop along one axis; negative where the slice is padded."""
+    return int(rng.integers(length - crop + 1)) if length > crop else -((crop - length) // 2)
+
+
+def sample_images(images: Tensor, affines: Affines, mode: str = "bilinear") -> Tensor:
+    """The crops of a batch of slices; zero outside of the slices.
+
+    Parameters
+    ----------
+    images
+        [B, N, H, W]. Slices smaller than H x W lie at the top left, zero to the right and below.
+    mode
+        ``bilinear`` for images, ``nearest`` for targets.
+
+    Returns
+    -------
+    Tensor
+        [B, N, crop, crop].
+    """
+    grid = _normalised(affines.grid(affines.crop), images.shape[-1], images.shape[-2])
+    return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def sample_sam_features(features: Tensor, affines: Affines) -> tuple[Tensor, Tensor]:
+    """SAM's features at the cells of the bottleneck.
+
+    Parameters
+    ----------
+    features
+        [B, D, h, w], float16 or float32. A map covers the square of side max(H, W) whose top left
+        corner is the slice's: SAM pads at the right or bottom.
+
+    Returns
+    -------
+    sampled
+        [B, D, crop/16, crop/16], float32. Cells that hold nothing but padding are never read:
+        within half a cell of the border the outermost cell's feature stands.
+    valid
+        Bool [B, crop/16, crop/16]: the centre of the bottleneck's cell lies in the slice.
+    """
+    points = affines.grid(affines.crop // STRIDE)
+    width_height = affines.size.flip(-1)
+    extent = width_height[:, None, None]
+    valid = ((points >= 0) & (points <= extent)).all(dim=-1)
+
+    cells = torch.tensor([features.shape[-1], features.shape[-2]], device=points.device)
+    cells_per_pixel = cells / affines.size.amax(dim=-1, keepdim=True)
+    points = points * cells_per_pixel[:, None, None]
+    last = (width_height * cells_per_pixel - 1e-3).ceil()[:, None, None] - 0.5
+    points = torch.minimum(points.clamp(min=0.5), last)
+    grid = _normalised(points, features.shape[-1], features.shape[-2])
+    sampled = F.grid_sample(
+        features.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return sampled, valid
+
+
+def add_noise(images: Tensor, sd: float, probability: float, generator: torch.Generator) -> Tensor:
+    """Add Gaussian noise of standard deviation `sd` to each slice [B, 1, H, W] with `probability`."""
+    shape, device = (len(images), 1, 1, 1), images.device
+    chosen = torch.rand(shape, generator=generator, device=device) < probability
+    return images + sd * chosen * torch.randn(images.shape, generator=generator, device=device)
+
+
+def _normalised(points: Tensor, width: int, height: int) -> Tensor:
+    """Pixels to the [-1, 1] of grid_sample."""
+    return points * (2 / torch.tensor([width, height], device=points.device)) - 1

@@ -1,0 +1,129 @@
+"""The slices a UNet learns from: images and targets in memory, SAM's features read as needed."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umsam.data.volumes import read_array
+from umsam.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """One volume: image float32 [Z, H, W], target uint8 [Z, H, W], SAM's features [Z, D, h, w]."""
+
+    image: NDArray[np.float32]
+    target: NDArray[np.uint8]
+    sam_features: NDArray[np.float16] | None = None  # memory-mapped
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Slices of one step, at the top left of a common frame that is as large as the largest.
+
+    `image` float32 and `target` uint8 [B, 1, H, W]; `size` [B, 2], the height and width of each;
+    `sam_features` [B, D, h, w] or None.
+    """
+
+    image: Tensor
+    target: Tensor
+    size: Tensor
+    sam_features: Tensor | None
+
+
+class SliceDataset:
+    """All slices of the training cases; those with an empty target count as background."""
+
+    def __init__(self, cases: Sequence[TrainingCase]) -> None:
+        self.cases = list(cases)
+        self.index = [(case, z) for case in self.cases for z in range(len(case.image))]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def positive_slices(self) -> int:
+        """How many slices have a target that is not empty."""
+        return sum(int(case.target.any(axis=(1, 2)).sum()) for case in self.cases)
+
+    def batch(self, positions: Sequence[int]) -> Batch:
+        """Collect the slices at `positions`; only their SAM features are read."""
+        chosen = [self.index[position] for position in positions]
+        size = torch.tensor([case.image.shape[1:] for case, _ in chosen])
+        height, width = size.amax(dim=0).tolist()
+        image = torch.zeros(len(chosen), 1, height, width)
+        target = torch.zeros(len(chosen), 1, height, width, dtype=torch.uint8)
+        for i, (case, z) in enumerate(chosen):
+            h, w = case.image.shape[1:]
+            image[i, 0, :h, :w] = torch.from_numpy(case.image[z])
+            target[i, 0, :h, :w] = torch.from_numpy(case.target[z])
+        features = [case.sam_features[z] for case, z in chosen if case.sam_features is not None]
+        sam_features = torch.from_numpy(np.stack(features)) if features else None
+        return Batch(image, target, size, sam_features)
+
+
+def read_training_cases(
+    volumes: Sequence[str | Path],
+    targets: Sequence[str | Path],
+    sam_features: Sequence[str | Path] = (),
+) -> list[TrainingCase]:
+    """Read the cases that have a target; files belong together by the case in their names.
+
+    Parameters
+    ----------
+    volumes
+        ``{case}.nii.gz``, intensities in [0, 1].
+    targets
+        ``{case}.nii.gz``, labels or pseudo-labels. Volumes without one are left out, with a
+        message.
+    sam_features
+        ``{case}.npy``, needed by the variants that distill; memory-mapped.
+
+    Raises
+    ------
+    InputError
+        No volume has a target, or files of a case do not fit together.
+    """
+    by_case = [{_case(path): Path(path) for path in paths} for paths in (targets, sam_features)]
+    target_of, features_of = by_case
+    left_out = [_case(path) for path in volumes if _case(path) not in target_of]
+    if left_out:
+        log.info("left out, for they have no label: %s", ", ".join(left_out))
+    used = [Path(path) for path in volumes if _case(path) in target_of]
+    if not used:
+        raise InputError(
+            "none of the training cases has a label, so there is nothing to learn from: give labels "
+            "in the sample sheet (split 'train'), or take 'supervised' out of training.variants."
+        )
+    return [_read_case(path, target_of[_case(path)], features_of.get(_case(path))) for path in used]
+
+
+def _read_case(volume: Path, target: Path, features: Path | None) -> TrainingCase:
+    image = np.ascontiguousarray(read_array(volume), dtype=np.float32)
+    label = (read_array(target) > 0).astype(np.uint8)
+    if label.shape != image.shape:
+        raise InputError(
+            f"{target}: its size {label.shape} (z, y, x) is not that of {volume}, {image.shape}. "
+            "Delete both and run again, or correct the label in the sample sheet."
+        )
+    if features is None:
+        return TrainingCase(image, label)
+    sam = np.load(features, mmap_mode="r")
+    if sam.ndim != 4 or len(sam) != len(image):
+        raise InputError(
+            f"{features}: holds {sam.shape}, not the features of the {len(image)} slices of "
+            f"{volume}. Delete it and run again."
+        )
+    return TrainingCase(image, label, sam)
+
+
+def _case(path: str | Path) -> str:
+    return Path(path).name.removesuffix(".nii.gz").removesuffix(".npy")

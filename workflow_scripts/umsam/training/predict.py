@@ -1,0 +1,64 @@
+"""Segment whole volumes with a trained UNet."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umsam.errors import InputError
+from umsam.training.unet import STRIDE, UNet
+
+
+def load_unet(path: str | Path, device: str) -> UNet:
+    """Read a checkpoint of the training, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        The file is not such a checkpoint.
+    """
+    try:
+        checkpoint = torch.load(path, map_location=device, weights_only=True)
+        unet = UNet()
+        unet.load_state_dict(checkpoint["weights"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a checkpoint of this UNet ({error}). Delete it and train again."
+        ) from error
+    return unet.to(device).eval()
+
+
+@torch.inference_mode()
+def predict_volume(
+    unet: UNet, volume: NDArray[np.float32], device: str, batch_size: int = 8
+) -> NDArray[np.uint8]:
+    """Segment every slice of a volume [Z, Y, X] with intensities in [0, 1]; uint8, the same shape.
+
+    Slices go in whole, at their own size: zeros at the bottom and right make it a multiple of 16,
+    and are cut off again. `unet` is left in the mode it came in.
+    """
+    training = unet.training
+    unet.eval()
+    slices = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[:, None]
+    height, width = volume.shape[1:]
+    padding = (0, -width % STRIDE, 0, -height % STRIDE)
+    parts: list[Tensor] = []
+    for batch in slices.split(batch_size):
+        logits, _ = unet(F.pad(batch.to(device), padding))
+        parts.append(logits.argmax(dim=1)[:, :height, :width].to(torch.uint8).cpu())
+    unet.train(training)
+    return torch.cat(parts).numpy()
+
+
+def largest_component(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The largest 6-connected component of a 3D mask; an empty mask stays empty."""
+    from scipy.ndimage import label
+
+    components, count = label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(components.ravel())
+    return (components == sizes[1:].argmax() + 1).astype(np.uint8)

@@ -1,0 +1,276 @@
+"""Train the UNet of one variant: SGD with polynomial decay on the losses of eq. 6-9."""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umsam.errors import InputError
+from umsam.training.augmentation import (
+    add_noise,
+    random_affines,
+    sample_images,
+    sample_sam_features,
+)
+from umsam.training.dataset import Batch, SliceDataset
+from umsam.training.distillation import (
+    class_contrastive_loss,
+    class_feature_loss,
+    pseudo_label_losses,
+    student_and_teacher_prototypes,
+)
+from umsam.training.predict import predict_volume
+from umsam.training.unet import STRIDE, UNet
+from umsam.training.variants import Variant
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The training section of the configuration, as far as a variant uses it."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    poly_power: float
+    crop: int
+    rotation: float
+    flip: bool
+    noise_sd: float
+    noise_p: float
+    validate_every: int
+    lambda_1: float = 0.0
+    lambda_2: float = 0.0
+    tau: float = 0.5
+    detach_teacher_weights: bool = False
+
+    def __post_init__(self) -> None:
+        if self.crop % STRIDE or self.crop < 2 * STRIDE:
+            raise InputError(
+                f"configuration: training.crop is {self.crop}; the UNet needs a multiple of "
+                f"{STRIDE} of at least {2 * STRIDE}."
+            )
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The terms of eq. 9, unweighted but for `loss`, their sum."""
+
+    loss: Tensor
+    loss_ce: Tensor
+    loss_dice: Tensor
+    loss_cfkd: Tensor
+    loss_cckd: Tensor
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of the log; means over the epoch's steps. `val_dsc` is nan where none was taken."""
+
+    epoch: int
+    lr: float
+    loss: float
+    loss_ce: float
+    loss_dice: float
+    loss_cfkd: float
+    loss_cckd: float
+    val_dsc: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights at the end of an epoch, with the validation's DSC there (nan without one)."""
+
+    weights: dict[str, Tensor]
+    epoch: int
+    val_dsc: float
+
+    def save(self, path: str | Path) -> None:
+        """Write tensors and plain values, readable with ``weights_only=True``."""
+        torch.save(asdict(self), path)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The result: the best epoch on the validation labels (without: the last), the last, the log."""
+
+    best: Checkpoint
+    last: Checkpoint
+    history: list[Epoch]
+
+
+def train(
+    dataset: SliceDataset,
+    variant: Variant,
+    settings: TrainingSettings,
+    seed: int,
+    device: str,
+    validation: Sequence[tuple[NDArray[np.float32], NDArray[np.uint8]]] = (),
+) -> Training:
+    """Train one UNet.
+
+    Parameters
+    ----------
+    dataset
+        The slices; with SAM's features where `variant` distills.
+    seed
+        Weights, order, augmentation, noise and dropout all follow from it: on the CPU the same seed
+        and the same number of threads give the same weights, bit for bit.
+    validation
+        Volumes [Z, Y, X] with labels; their mean 3D DSC chooses the best epoch.
+
+    Raises
+    ------
+    InputError
+        A loss is not finite any more, or the settings do not fit the network.
+    """
+    rng = np.random.default_rng(seed)
+    noise = torch.Generator(device).manual_seed(seed)
+    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices):  # initial weights and dropout draw from the global one
+        torch.manual_seed(seed)
+        unet = UNet().to(device, memory_format=torch.channels_last).train()
+        return _epochs(unet, dataset, variant, settings, rng, noise, device, validation)
+
+
+def _epochs(
+    unet: UNet,
+    dataset: SliceDataset,
+    variant: Variant,
+    settings: TrainingSettings,
+    rng: np.random.Generator,
+    noise: torch.Generator,
+    device: str,
+    validation: Sequence[tuple[NDArray[np.float32], NDArray[np.uint8]]],
+) -> Training:
+    optimizer = torch.optim.SGD(
+        unet.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+    steps = settings.epochs * math.ceil(len(dataset) / settings.batch_size)
+    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, steps, settings.poly_power)
+    history: list[Epoch] = []
+    best: Checkpoint | None = None
+    start = reported = time.perf_counter()
+
+    for epoch in range(1, settings.epochs + 1):
+        epoch_start = time.perf_counter()
+        lr = schedule.get_last_lr()[0]
+        rows = []
+        for batch in _batches(dataset, settings.batch_size, rng):
+            losses = batch_losses(unet, batch, variant, settings, rng, noise, device)
+            optimizer.zero_grad(set_to_none=True)
+            losses.loss.backward()
+            optimizer.step()
+            schedule.step()
+            rows.append(torch.stack(list(vars(losses).values())).detach())
+        means = torch.stack(rows).mean(dim=0).tolist()
+        _check_finite(means, epoch, settings)
+
+        last_epoch = epoch == settings.epochs
+        due = bool(validation) and (epoch % settings.validate_every == 0 or last_epoch)
+        val_dsc = mean_dsc(unet, validation, device) if due else math.nan
+        now = time.perf_counter()
+        history.append(Epoch(epoch, lr, *means, val_dsc, now - epoch_start))
+        if due and (best is None or val_dsc > best.val_dsc):
+            best = _checkpoint(unet, epoch, val_dsc)
+        if now - reported > 5 or last_epoch:
+            log.info("%s", _progress(history[-1], settings.epochs, now - start))
+            reported = now
+
+    last = _checkpoint(unet, settings.epochs, history[-1].val_dsc)
+    return Training(best or last, last, history)
+
+
+def batch_losses(
+    unet: UNet,
+    batch: Batch,
+    variant: Variant,
+    settings: TrainingSettings,
+    rng: np.random.Generator,
+    noise: torch.Generator,
+    device: str,
+) -> Losses:
+    """Augment a batch on `device`, run the network and take the terms of eq. 9."""
+    affines = random_affines(batch.size, settings.crop, settings.rotation, settings.flip, rng)
+    affines = affines.to(device)
+    image = sample_images(batch.image.to(device), affines)
+    target = sample_images(batch.target.to(device).float(), affines, mode="nearest")[:, 0]
+    image = add_noise(image, settings.noise_sd, settings.noise_p, noise)
+    logits, bottleneck = unet(image)
+
+    cross_entropy, dice = pseudo_label_losses(logits, target)
+    feature = contrastive = torch.zeros((), device=device)
+    if variant.distills:
+        teacher, valid = sample_sam_features(batch.sam_features.to(device), affines)
+        g, g_teacher = student_and_teacher_prototypes(
+            logits, bottleneck, teacher, valid, settings.detach_teacher_weights
+        )
+        if variant.feature:
+            feature = class_feature_loss(g, g_teacher)
+        if variant.contrastive:
+            contrastive = class_contrastive_loss(g, g_teacher, settings.tau)
+    total = cross_entropy + dice + settings.lambda_1 * feature + settings.lambda_2 * contrastive
+    return Losses(total, cross_entropy, dice, feature, contrastive)
+
+
+def mean_dsc(
+    unet: UNet, volumes: Sequence[tuple[NDArray[np.float32], NDArray[np.uint8]]], device: str
+) -> float:
+    """Mean over volumes of the 3D DSC of the network's segmentation with the label."""
+    return float(np.mean([_dsc(predict_volume(unet, x, device), y) for x, y in volumes]))
+
+
+def _dsc(prediction: NDArray[np.uint8], label: NDArray[np.uint8]) -> float:
+    total = int(prediction.sum()) + int(label.sum())
+    return 2 * int((prediction & label).sum()) / total if total else 1.0
+
+
+def _batches(dataset: SliceDataset, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+    """All slices once, in random order; the last batch may be smaller."""
+    order = rng.permutation(len(dataset)).tolist()
+    for start in range(0, len(order), size):
+        yield dataset.batch(order[start : start + size])
+
+
+def _checkpoint(unet: UNet, epoch: int, val_dsc: float) -> Checkpoint:
+    weights = {name: value.detach().cpu().clone() for name, value in unet.state_dict().items()}
+    return Checkpoint(weights, epoch, val_dsc)
+
+
+def _check_finite(means: list[float], epoch: int, settings: TrainingSettings) -> None:
+    if not all(math.isfinite(value) for value in means):
+        names = [name for name, value in zip(Losses.__annotations__, means, strict=True)
+                 if not math.isfinite(value)]  # fmt: skip
+        raise InputError(
+            f"the training diverged in epoch {epoch}: {', '.join(names)} not finite. Lower "
+            f"training.learning_rate (now {settings.learning_rate}) or, where the variant distills, "
+            f"lambda_1 (now {settings.lambda_1})."
+        )
+
+
+def _progress(row: Epoch, epochs: int, elapsed: float) -> str:
+    terms = {"ce": row.loss_ce, "dice": row.loss_dice, "cfkd": row.loss_cfkd, "cckd": row.loss_cckd}
+    losses = ", ".join(f"{name} {value:.3f}" for name, value in terms.items() if value)
+    dsc = "" if math.isnan(row.val_dsc) else f", val DSC {row.val_dsc:.3f}"
+    left = elapsed / row.epoch * (epochs - row.epoch)
+    return f"epoch {row.epoch}/{epochs}: {losses}{dsc}, {left:.0f} s left"
+
+
+def history_table(history: Sequence[Epoch]) -> list[dict[str, Any]]:
+    """The log as rows for a CSV file."""
+    return [asdict(row) for row in history]
