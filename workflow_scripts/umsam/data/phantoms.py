@@ -1,0 +1,357 @@
+"""Generated volumes on which the method has to work for its own reasons.
+
+Each volume is a body with one target organ among things that only one step of the method can tell
+from it:
+
+- **look-alikes in shape**: as large as the target, inside the shape priors, of another texture.
+  Only the clustering of the features separates them, and only the mean attribute of a cluster tells
+  which cluster is the target's.
+- **look-alikes in texture**: the target's own texture in an elongated shape. The clustering would
+  take them for the target; the aspect prior has removed them before.
+- **clutter**: a smooth organ, vessels, a spine, the body with its fat.
+
+The target lies in the middle slices only. Voxels are anisotropic, a bias field and Rician noise lie
+over everything, and four sites have contrasts of their own (one of them inverted, as T1 is to T2).
+
+kind ``brain``
+    A round target (width / height about 1, 3 to 8 % of the slice). The shape look-alikes are about
+    1.35 times as wide as high. Priors that fit: area ratio 0.01 to 0.2, aspect 2/3 to 1.5,
+    ``aspect_ratio`` with a mean of 1.0.
+kind ``prostate``
+    A target of about 1200 mm2 (mean over its slices), 1.0 to 1.6 times as wide as high. The look-
+    alikes have shapes like it and one size like it, but are mostly small. Priors that fit: area
+    ratio 0.01 to 0.3, aspect 0.5 to 2, ``area_mm2`` with a mean of 1200.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import binary_dilation, gaussian_filter, gaussian_filter1d
+
+from umsam.errors import InputError
+
+KINDS = ("brain", "prostate")
+SHAPE = (10, 96, 96)
+SPACING = (3.5, 1.25, 1.25)  # mm; z, y, x
+CASE_NAME = re.compile(r"site([1-4])-(\d+)")
+PLACING_TRIES = 400
+
+
+@dataclass(frozen=True)
+class Site:
+    """How a scanner renders tissue values in [0, 1]."""
+
+    gain: float
+    gamma: float
+    inverted: bool
+    noise: float  # standard deviation, as a share of the brightest tissue
+    bias: float  # standard deviation of the logarithm of the bias field
+
+
+SITES = {
+    1: Site(gain=400, gamma=1.0, inverted=False, noise=0.02, bias=0.08),
+    2: Site(gain=1100, gamma=1.3, inverted=False, noise=0.03, bias=0.15),
+    3: Site(gain=700, gamma=0.8, inverted=False, noise=0.045, bias=0.10),
+    4: Site(gain=250, gamma=1.0, inverted=True, noise=0.03, bias=0.12),
+}
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """A tissue: its mean value, its texture and a rim (value, width in pixels)."""
+
+    value: float
+    texture: str  # smooth, folds, stripes or mottle
+    amplitude: float
+    rim: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Organ:
+    """What is placed: a tissue, semi-axes in pixels (x, y) and half its height in slices."""
+
+    tissue: Tissue
+    axes: tuple[float, float]
+    half_height: float
+    center_z: float
+    tilt: float = 8.0  # largest rotation, degrees: more would change the box's aspect ratio
+
+
+BODY = Tissue(0.34, "mottle", 0.05)
+FAT = Tissue(0.80, "mottle", 0.06)
+MARROW = Tissue(0.72, "smooth", 0.03, rim=(0.10, 1.5))
+VESSEL = Tissue(0.08, "smooth", 0.0)
+FOLDS = Tissue(0.62, "folds", 0.22, rim=(0.06, 1.8))
+STRIPES = Tissue(0.66, "stripes", 0.16, rim=(0.12, 1.5))
+FLUID = Tissue(0.95, "smooth", 0.02, rim=(0.14, 1.5))
+
+
+def phantom_case(kind: str, case: str) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+    """`phantom_volume` of a case named ``site<1-4>-<number>``; the name alone decides the volume.
+
+    Raises
+    ------
+    InputError
+        The case has another name.
+    """
+    match = CASE_NAME.fullmatch(case)
+    if not match:
+        raise InputError(
+            f"phantom case {case!r}: cases of a phantom data set are named site<1 to 4>-<number>, "
+            "for example site2-01. Correct its sample sheet."
+        )
+    site, number = map(int, match.groups())
+    return phantom_volume(kind, 100 * site + number, site)
+
+
+def phantom_volume(
+    kind: str,
+    seed: int,
+    site: int,
+    shape: tuple[int, int, int] = SHAPE,
+    spacing: tuple[float, float, float] = SPACING,
+) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """Generate one volume.
+
+    Parameters
+    ----------
+    kind
+        ``brain`` or ``prostate``.
+    seed
+        Anatomy and noise; the same seed gives the same volume.
+    site
+        A key of `SITES`: contrast, bias and noise.
+    shape
+        (Z, Y, X), at least (8, 96, 96).
+    spacing
+        (z, y, x) in mm; the areas of the kind ``prostate`` are in mm2.
+
+    Returns
+    -------
+    image, label, spacing
+        float32 [Z, Y, X] of whole numbers as a scanner stores them, uint8 [Z, Y, X], and (z, y, x).
+    """
+    if kind not in KINDS:
+        raise InputError(f"phantom kind {kind!r}: it must be one of {', '.join(KINDS)}.")
+    if site not in SITES:
+        raise InputError(f"phantom site {site}: it must be one of {', '.join(map(str, SITES))}.")
+    rng = np.random.default_rng([KINDS.index(kind), seed])
+    organs = (_brain if kind == "brain" else _prostate)(rng, shape, spacing)
+    tissue, label, body = _anatomy(rng, organs, shape)
+    return _scanned(rng, tissue, body, SITES[site]), label, spacing
+
+
+# ---- what is in the two kinds; the first organ is the target
+
+
+def _brain(
+    rng: np.random.Generator, shape: Sequence[int], spacing: Sequence[float]
+) -> list[Organ]:
+    depth = shape[0]
+    middle = (depth - 1) / 2 + rng.uniform(-0.3, 0.3)
+    radius = rng.uniform(13.0, 15.5)
+    organs = [Organ(FOLDS, _axes(radius, rng.uniform(0.94, 1.06)), 0.3 * depth, middle)]
+    for side in (-1, 1):  # shape look-alikes: another texture, wider than high
+        axes = _axes(rng.uniform(11.5, 13.5), rng.uniform(1.32, 1.42))
+        organs.append(Organ(STRIPES, axes, 0.35 * depth, middle + side * 0.12 * depth))
+    aspect = rng.choice([0.42, 2.4])  # texture look-alike: the target's own, elongated
+    organs.append(Organ(FOLDS, _axes(11.0, aspect * rng.uniform(0.95, 1.05)), 0.4 * depth, middle))
+    bladder = _axes(rng.uniform(8.5, 10.0), rng.uniform(1.35, 1.45))
+    organs.append(Organ(FLUID, bladder, 0.4 * depth, middle + rng.uniform(-1, 1)))
+    return organs
+
+
+def _prostate(
+    rng: np.random.Generator, shape: Sequence[int], spacing: Sequence[float]
+) -> list[Organ]:
+    depth = shape[0]
+    middle = (depth - 1) / 2 + rng.uniform(-0.3, 0.3)
+    pixels_per_mm2 = 1 / (spacing[1] * spacing[2])
+
+    def axes(area: float, aspect: float) -> tuple[float, float]:
+        """Semi-axes for a mean area over the slices, in mm2 (the profile's mean square is 0.82)."""
+        return _axes(np.sqrt(area * pixels_per_mm2 / 0.82 / np.pi), aspect)
+
+    organs = [Organ(FOLDS, axes(rng.uniform(1120, 1280), rng.uniform(1.1, 1.4)), 0.3 * depth, middle)]
+    # Shape look-alikes: one as large as the target where there is room for it, the others small.
+    sizes = [rng.uniform(850, 1000) if rng.random() < 0.4 else 420.0]
+    sizes += list(rng.uniform(320, 460, size=3))
+    for size in sizes:
+        center = middle + rng.uniform(-0.15, 0.15) * depth
+        organs.append(Organ(STRIPES, axes(size, rng.uniform(0.8, 1.4)), 0.4 * depth, center))
+    aspect = rng.choice([0.36, 2.8])  # texture look-alike
+    organs.append(Organ(FOLDS, axes(560, aspect * rng.uniform(0.95, 1.05)), 0.4 * depth, middle))
+    organs.append(Organ(FLUID, axes(rng.uniform(260, 380), 1.2), 0.4 * depth, middle))
+    return organs
+
+
+def _axes(radius: float, aspect: float) -> tuple[float, float]:
+    """Semi-axes (x, y) of an ellipse as large as a circle of `radius`, `aspect` wide to high."""
+    return radius * np.sqrt(aspect), radius / np.sqrt(aspect)
+
+
+# ---- putting it together
+
+
+def _anatomy(
+    rng: np.random.Generator, organs: Sequence[Organ], shape: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tissue values [Z, Y, X] in [0, 1], the target's label, and the body's coverage in [0, 1]."""
+    depth, height, width = shape
+    y, x = np.mgrid[:height, :width].astype(float)
+    center = np.array([height, width]) / 2 + rng.uniform(-1.5, 1.5, size=2)
+    body_axes = (0.475 * width, 0.445 * height)
+    outline = _distance(x, y, center, body_axes, 0.0, _wobble(rng, 0.02))
+    body = np.broadcast_to(_coverage(outline, body_axes), shape)
+    inside = outline < -5.0  # pixels within the ring of fat
+
+    tissue = _render(rng, FAT, shape) * body
+    tissue = _blend(tissue, _render(rng, BODY, shape), _coverage(outline + 4.5, body_axes))
+    label = np.zeros(shape, np.uint8)
+
+    free = inside.copy()
+    spine_at = np.array([center[0] + 0.36 * height, center[1]])
+    spine = _distance(x, y, spine_at, (6.0, 4.5), 0.0, _wobble(rng, 0.03))
+    tissue = _paint(tissue, _render(rng, MARROW, shape), np.broadcast_to(spine, shape), MARROW)
+    free &= spine > 2.5
+
+    for index, organ in enumerate(organs):
+        angle = np.deg2rad(rng.uniform(-organ.tilt, organ.tilt))
+        wobble = _wobble(rng, 0.03)
+        drift = rng.uniform(-0.5, 0.5, size=2)  # pixels a slice
+        place = _place(rng, free, x, y, organ, angle, wobble)
+        if place is None:
+            continue  # no room left: one distractor fewer
+        distances = np.empty(shape)
+        for z in range(depth):
+            t = (z - organ.center_z) / organ.half_height
+            size = np.sqrt(max(1 - t**4, 0.0))
+            at = place + drift * (z - organ.center_z)
+            axes = (max(organ.axes[0] * size, 1e-3), max(organ.axes[1] * size, 1e-3))
+            distances[z] = _distance(x, y, at, axes, angle, wobble) if size > 0.25 else np.inf
+        tissue = _paint(tissue, _render(rng, organ.tissue, shape), distances, organ.tissue)
+        free &= distances.min(axis=0) > 2.5
+        if index == 0:
+            label = (distances <= 0).astype(np.uint8)
+
+    for _ in range(10):  # vessels: too small for any prior
+        spots = np.argwhere(free)
+        if len(spots):
+            at = spots[rng.integers(len(spots))].astype(float)
+            axes = tuple(rng.uniform(1.2, 2.4, size=2))
+            vessel = _distance(x, y, at, axes, 0.0, _wobble(rng, 0.0))
+            value = rng.choice([VESSEL.value, FLUID.value])
+            tissue = _blend(tissue, np.full(shape, value), _coverage(vessel, axes))
+            free &= vessel > 2.5
+    return tissue, label, body
+
+
+def _place(
+    rng: np.random.Generator,
+    free: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    organ: Organ,
+    angle: float,
+    wobble: np.ndarray,
+) -> np.ndarray | None:
+    """A centre (y, x) at which the organ, with a margin, covers free pixels only."""
+    candidates = np.argwhere(free)
+    for index in rng.permutation(len(candidates))[:PLACING_TRIES]:
+        at = candidates[index].astype(float)
+        covered = _distance(x, y, at, organ.axes, angle, wobble) < 2.5
+        if not np.any(covered & ~free):
+            return at
+    return None
+
+
+def _wobble(rng: np.random.Generator, amplitude: float) -> np.ndarray:
+    """Cosine and sine coefficients [2, 3] of a radius that varies with the angle (orders 2 to 4)."""
+    return rng.normal(0.0, amplitude, size=(2, 3)) / np.array([2.0, 1.0, 1.0])
+
+
+def _distance(
+    x: np.ndarray,
+    y: np.ndarray,
+    center: np.ndarray,
+    axes: tuple[float, float],
+    angle: float,
+    wobble: np.ndarray,
+) -> np.ndarray:
+    """About the signed distance in pixels [H, W] to the outline of an irregular ellipse (< 0: in)."""
+    dy, dx = y - center[0], x - center[1]
+    u = (np.cos(angle) * dx + np.sin(angle) * dy) / axes[0]
+    v = (-np.sin(angle) * dx + np.cos(angle) * dy) / axes[1]
+    theta = np.arctan2(v, u)
+    radius = 1.0 + sum(
+        wobble[0, i] * np.cos(k * theta) + wobble[1, i] * np.sin(k * theta)
+        for i, k in enumerate((2, 3, 4))
+    )
+    relative = np.hypot(u, v) / radius
+    return (relative - 1.0) * np.hypot(dx, dy) / np.maximum(relative, 1e-6)
+
+
+def _coverage(distance: np.ndarray, axes: Sequence[float]) -> np.ndarray:
+    """Share of each pixel that lies inside an outline."""
+    return np.clip(0.5 - distance, 0.0, 1.0)
+
+
+def _blend(below: np.ndarray, above: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+    return below + (above - below) * coverage
+
+
+def _paint(
+    below: np.ndarray, filling: np.ndarray, distance: np.ndarray, tissue: Tissue
+) -> np.ndarray:
+    """Lay a tissue with its rim over what is there; the rim is inside the outline."""
+    painted = _blend(below, filling, _coverage(distance, ()))
+    if tissue.rim is None:
+        return painted
+    value, width = tissue.rim
+    rim = _coverage(distance, ()) - _coverage(distance + width, ())
+    return _blend(painted, np.full(below.shape, value), rim)
+
+
+# ---- textures and the scanner
+
+
+def _render(rng: np.random.Generator, tissue: Tissue, shape: Sequence[int]) -> np.ndarray:
+    """The tissue everywhere, [Z, Y, X]."""
+    return tissue.value + tissue.amplitude * _texture(rng, tissue.texture, shape)
+
+
+def _texture(rng: np.random.Generator, name: str, shape: Sequence[int]) -> np.ndarray:
+    """A texture of mean 0 and about unit size; neighbouring slices are alike, not equal."""
+    noise = rng.standard_normal(tuple(shape))
+    if name == "smooth":
+        return _unit(gaussian_filter(noise, (1.0, 6.0, 6.0)))
+    if name == "mottle":
+        return _unit(gaussian_filter(noise, (0.7, 2.5, 2.5)))
+    if name == "folds":  # a band of wavelengths, squashed: winding ridges
+        band = gaussian_filter(noise, (0.6, 1.1, 1.1)) - gaussian_filter(noise, (0.6, 1.9, 1.9))
+        return np.tanh(2.0 * _unit(band))
+    if name == "stripes":  # oriented and finer
+        phase = 2.0 * gaussian_filter1d(_unit(gaussian_filter(noise, (1.0, 7.0, 7.0))), 1.0, axis=0)
+        y, x = np.mgrid[: shape[1], : shape[2]]
+        return np.sqrt(2.0) * np.sin(2 * np.pi * (0.8 * x + 0.6 * y) / 4.5 + phase)
+    raise ValueError(f"unknown texture {name!r}")
+
+
+def _unit(field: np.ndarray) -> np.ndarray:
+    return (field - field.mean()) / field.std()
+
+
+def _scanned(
+    rng: np.random.Generator, tissue: np.ndarray, body: np.ndarray, site: Site
+) -> np.ndarray:
+    """What the scanner makes of it: contrast, blur, bias field, Rician noise, whole numbers."""
+    value = np.clip(tissue, 0.0, 1.0)
+    if site.inverted:
+        value = (1.02 - value) * body  # air stays dark
+    value = gaussian_filter(value**site.gamma, (0.0, 0.5, 0.5))
+    bias = np.exp(site.bias * _unit(gaussian_filter(rng.standard_normal(value.shape), (4, 30, 30))))
+    real = value * bias + site.noise * rng.standard_normal(value.shape)
+    imaginary = site.noise * rng.standard_normal(value.shape)
+    return np.rint(site.gain * np.hypot(real, imaginary)).astype(np.float32)
