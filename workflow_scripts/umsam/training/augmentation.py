@@ -20,9 +20,10 @@ from umsam.training.unet import STRIDE
 
 @dataclass(frozen=True)
 class Affines:
-    """Maps from crops of `crop` x `crop` pixels to slices: p_slice = matrix (p_crop - crop/2) + centre.
+    """Maps from square crops to slices: p_slice = matrix (p_crop - crop / 2) + centre.
 
-    `matrix` is [B, 2, 2], `centre` [B, 2], `size` [B, 2] (height, width of each slice); float32.
+    `crop` is the side of a crop in pixels. `matrix` is [B, 2, 2], `centre` [B, 2] (x, y) and `size`
+    [B, 2] (height, width of each slice), all float32.
     """
 
     matrix: Tensor
@@ -138,7 +139,7 @@ def sample_sam_features(features: Tensor, affines: Affines) -> tuple[Tensor, Ten
 
 
 def add_noise(images: Tensor, sd: float, probability: float, generator: torch.Generator) -> Tensor:
-    """Add Gaussian noise of standard deviation `sd` to each slice [B, 1, H, W] with `probability`."""
+    """Add Gaussian noise of deviation `sd` to each slice [B, 1, H, W] with `probability`."""
     shape, device = (len(images), 1, 1, 1), images.device
     chosen = torch.rand(shape, generator=generator, device=device) < probability
     return images + sd * chosen * torch.randn(images.shape, generator=generator, device=device)

@@ -100,8 +100,8 @@ def read_training_cases(
     used = [Path(path) for path in volumes if _case(path) in target_of]
     if not used:
         raise InputError(
-            "none of the training cases has a label, so there is nothing to learn from: give labels "
-            "in the sample sheet (split 'train'), or take 'supervised' out of training.variants."
+            "no training case has a label, so there is nothing to learn from: give labels in the "
+            "sample sheet (split 'train'), or take 'supervised' out of training.variants."
         )
     return [_read_case(path, target_of[_case(path)], features_of.get(_case(path))) for path in used]
 

@@ -90,9 +90,9 @@ def student_and_teacher_prototypes(
 
 
 def class_feature_loss(g: Tensor, g_teacher: Tensor) -> Tensor:
-    """Class-level feature distillation (eq. 7): squared distances, summed over classes and channels.
+    """Class-level feature distillation (eq. 7): squared distances of prototypes [C, D].
 
-    `g` and `g_teacher` are prototypes [C, D].
+    Summed over classes and channels alike; the paper's weights of this term rest on that.
     """
     return (g - g_teacher).square().sum()
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -104,7 +103,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Training:
-    """The result: the best epoch on the validation labels (without: the last), the last, the log."""
+    """The best epoch on the validation labels (the last one without any), the last, the log."""
 
     best: Checkpoint
     last: Checkpoint
@@ -258,8 +257,8 @@ def _check_finite(means: list[float], epoch: int, settings: TrainingSettings) ->
                  if not math.isfinite(value)]  # fmt: skip
         raise InputError(
             f"the training diverged in epoch {epoch}: {', '.join(names)} not finite. Lower "
-            f"training.learning_rate (now {settings.learning_rate}) or, where the variant distills, "
-            f"lambda_1 (now {settings.lambda_1})."
+            f"training.learning_rate (now {settings.learning_rate}) or, where the variant "
+            f"distills, lambda_1 (now {settings.lambda_1})."
         )
 
 
@@ -269,8 +268,3 @@ def _progress(row: Epoch, epochs: int, elapsed: float) -> str:
     dsc = "" if math.isnan(row.val_dsc) else f", val DSC {row.val_dsc:.3f}"
     left = elapsed / row.epoch * (epochs - row.epoch)
     return f"epoch {row.epoch}/{epochs}: {losses}{dsc}, {left:.0f} s left"
-
-
-def history_table(history: Sequence[Epoch]) -> list[dict[str, Any]]:
-    """The log as rows for a CSV file."""
-    return [asdict(row) for row in history]

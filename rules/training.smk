@@ -1,0 +1,97 @@
+# The task-specific UNet: trained on pseudo-labels with triple distillation (or on labels), applied.
+from umsam.training.variants import VARIANTS, settings_of
+
+
+def training_settings(wildcards):
+    """Only what the variant uses: a new lambda_1 trains no variant again that has no such term."""
+    return settings_of(wildcards.variant, settings(wildcards.dataset)["training"])
+
+
+def training_files(pattern, wildcards):
+    """One file per training case; for the supervised variant, of the labelled ones."""
+    labelled = True if VARIANTS[wildcards.variant].supervised else None
+    return per_case(pattern, "train", labelled)(wildcards)
+
+
+def training_volumes(wildcards):
+    return training_files("results/{dataset}/volumes/{case}.nii.gz", wildcards)
+
+
+def training_targets(wildcards):
+    folder = "labels" if VARIANTS[wildcards.variant].supervised else "pseudo_labels"
+    return training_files(f"results/{{dataset}}/{folder}/{{case}}.nii.gz", wildcards)
+
+
+def teacher_features(wildcards):
+    """SAM's features, for the variants that distill."""
+    if not VARIANTS[wildcards.variant].distills:
+        return []
+    return training_files("results/{dataset}/sam_features/{case}.npy", wildcards)
+
+
+rule train:
+    input:
+        volumes=training_volumes,
+        targets=training_targets,
+        sam_features=teacher_features,
+        val_volumes=per_case("results/{dataset}/volumes/{case}.nii.gz", "val", labelled=True),
+        val_labels=per_case("results/{dataset}/labels/{case}.nii.gz", "val", labelled=True),
+    output:
+        best="results/{dataset}/training/{variant}/seed{seed}/unet.pt",
+        last="results/{dataset}/training/{variant}/seed{seed}/last.pt",
+        log="results/{dataset}/training/{variant}/seed{seed}/log.csv",
+    params:
+        settings=training_settings,
+        code=code("train"),
+    log:
+        "logs/{dataset}/train/{variant}_seed{seed}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/train/{variant}_seed{seed}.tsv"
+    threads: 4
+    resources:
+        mem_mb=16000,
+        runtime=720,
+        gpu=gpus(),
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../workflow_scripts/train.py"
+
+
+rule predict:
+    input:
+        unet="results/{dataset}/training/{variant}/seed{seed}/unet.pt",
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+    output:
+        mask="results/{dataset}/predictions/{variant}_seed{seed}/{case}.nii.gz",
+        time="results/{dataset}/predictions/{variant}_seed{seed}/{case}.json",
+    params:
+        largest_component=setting("prediction.largest_component"),
+        code=code("predict"),
+    log:
+        "logs/{dataset}/predict/{variant}_seed{seed}/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/predict/{variant}_seed{seed}/{case}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=15,
+        gpu=gpus(),
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../workflow_scripts/predict.py"
+
+
+# The same from the last epoch, which no validation label chose.
+use rule predict as predict_last with:
+    input:
+        unet="results/{dataset}/training/{variant}/seed{seed}/last.pt",
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+    output:
+        mask="results/{dataset}/predictions/{variant}_seed{seed}_last/{case}.nii.gz",
+        time="results/{dataset}/predictions/{variant}_seed{seed}_last/{case}.json",
+    log:
+        "logs/{dataset}/predict/{variant}_seed{seed}_last/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/predict/{variant}_seed{seed}_last/{case}.tsv"

@@ -1,0 +1,28 @@
+"""Segment one volume with a trained UNet."""
+
+from umsam.jobs import job
+
+with job(snakemake):
+    import json
+    import logging
+    import time
+
+    from umsam.data.volumes import read_volume, write_volume
+    from umsam.devices import default_device
+    from umsam.files import whole
+    from umsam.training.predict import largest_component, load_unet, predict_volume
+
+    device = default_device()
+    unet = load_unet(snakemake.input.unet, device)
+    volume = read_volume(snakemake.input.volume)
+
+    start = time.perf_counter()
+    mask = predict_volume(unet, volume.array, device)
+    if snakemake.params.largest_component:
+        mask = largest_component(mask)
+    seconds = time.perf_counter() - start
+
+    write_volume(snakemake.output.mask, mask, like=volume)
+    with whole(snakemake.output.time) as path:
+        path.write_text(json.dumps({"seconds": round(seconds, 4)}) + "\n")
+    logging.info("%d slices in %.2f s, %d voxels", len(mask), seconds, int(mask.sum()))
