@@ -25,10 +25,11 @@ kind ``prostate``
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import binary_dilation, gaussian_filter, gaussian_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from scipy.signal import fftconvolve
 
 from umsam.errors import InputError
 
@@ -36,7 +37,6 @@ KINDS = ("brain", "prostate")
 SHAPE = (10, 96, 96)
 SPACING = (3.5, 1.25, 1.25)  # mm; z, y, x
 CASE_NAME = re.compile(r"site([1-4])-(\d+)")
-PLACING_TRIES = 400
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ SITES = {
 
 @dataclass(frozen=True)
 class Tissue:
-    """A tissue: its mean value, its texture and a rim (value, width in pixels)."""
+    """A tissue: its mean value, its texture, and a rim (value, width in pixels)."""
 
     value: float
     texture: str  # smooth, folds, stripes or mottle
     amplitude: float
-    rim: tuple[float, float] | None = None
+    rim: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,16 @@ class Organ:
 
 BODY = Tissue(0.34, "mottle", 0.05)
 FAT = Tissue(0.80, "mottle", 0.06)
-MARROW = Tissue(0.72, "smooth", 0.03, rim=(0.10, 1.5))
-VESSEL = Tissue(0.08, "smooth", 0.0)
-FOLDS = Tissue(0.62, "folds", 0.22, rim=(0.06, 1.8))
-STRIPES = Tissue(0.66, "stripes", 0.16, rim=(0.12, 1.5))
-FLUID = Tissue(0.95, "smooth", 0.02, rim=(0.14, 1.5))
+MARROW = Tissue(0.72, "smooth", 0.03, rim=(0.10, 1.2))
+FOLDS = Tissue(0.62, "folds", 0.22, rim=(0.06, 1.2))
+STRIPES = Tissue(0.66, "stripes", 0.16, rim=(0.12, 1.2))
+FLUID = Tissue(0.95, "smooth", 0.02, rim=(0.14, 1.2))
+VESSEL_VALUES = (0.08, 0.95)
+
+FAT_RING = 4.5  # pixels
+MARGIN = 2.0  # pixels between two things
+LAYOUTS = 12  # tries at finding room for everything
+SMALLEST_SLICE = 0.25  # an organ ends where its slice is smaller than this share of its largest
 
 
 def phantom_case(kind: str, case: str) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
@@ -138,7 +143,7 @@ def phantom_volume(
     if site not in SITES:
         raise InputError(f"phantom site {site}: it must be one of {', '.join(map(str, SITES))}.")
     rng = np.random.default_rng([KINDS.index(kind), seed])
-    organs = (_brain if kind == "brain" else _prostate)(rng, shape, spacing)
+    organs = (_brain if kind == "brain" else _prostate)(rng, shape[0], spacing[1] * spacing[2])
     tissue, label, body = _anatomy(rng, organs, shape)
     return _scanned(rng, tissue, body, SITES[site]), label, spacing
 
@@ -146,44 +151,37 @@ def phantom_volume(
 # ---- what is in the two kinds; the first organ is the target
 
 
-def _brain(
-    rng: np.random.Generator, shape: Sequence[int], spacing: Sequence[float]
-) -> list[Organ]:
-    depth = shape[0]
+def _brain(rng: np.random.Generator, depth: int, pixel_mm2: float) -> list[Organ]:
     middle = (depth - 1) / 2 + rng.uniform(-0.3, 0.3)
-    radius = rng.uniform(13.0, 15.5)
+    radius = rng.uniform(12.5, 14.5)
     organs = [Organ(FOLDS, _axes(radius, rng.uniform(0.94, 1.06)), 0.3 * depth, middle)]
-    for side in (-1, 1):  # shape look-alikes: another texture, wider than high
-        axes = _axes(rng.uniform(11.5, 13.5), rng.uniform(1.32, 1.42))
+    for side in (-1, 1):  # look-alikes in shape: another texture, wider than high
+        axes = _axes(rng.uniform(10.5, 12.0), rng.uniform(1.32, 1.42))
         organs.append(Organ(STRIPES, axes, 0.35 * depth, middle + side * 0.12 * depth))
-    aspect = rng.choice([0.42, 2.4])  # texture look-alike: the target's own, elongated
-    organs.append(Organ(FOLDS, _axes(11.0, aspect * rng.uniform(0.95, 1.05)), 0.4 * depth, middle))
-    bladder = _axes(rng.uniform(8.5, 10.0), rng.uniform(1.35, 1.45))
+    aspect = rng.choice([0.42, 2.4]) * rng.uniform(0.95, 1.05)  # look-alike in texture: elongated
+    organs.append(Organ(FOLDS, _axes(9.5, aspect), 0.4 * depth, middle))
+    bladder = _axes(rng.uniform(8.0, 9.0), rng.uniform(1.35, 1.45))
     organs.append(Organ(FLUID, bladder, 0.4 * depth, middle + rng.uniform(-1, 1)))
     return organs
 
 
-def _prostate(
-    rng: np.random.Generator, shape: Sequence[int], spacing: Sequence[float]
-) -> list[Organ]:
-    depth = shape[0]
+def _prostate(rng: np.random.Generator, depth: int, pixel_mm2: float) -> list[Organ]:
     middle = (depth - 1) / 2 + rng.uniform(-0.3, 0.3)
-    pixels_per_mm2 = 1 / (spacing[1] * spacing[2])
 
     def axes(area: float, aspect: float) -> tuple[float, float]:
-        """Semi-axes for a mean area over the slices, in mm2 (the profile's mean square is 0.82)."""
-        return _axes(np.sqrt(area * pixels_per_mm2 / 0.82 / np.pi), aspect)
+        """Semi-axes for a mean area over the slices in mm2: 0.82 of the largest slice's."""
+        return _axes(np.sqrt(area / pixel_mm2 / 0.82 / np.pi), aspect)
 
-    organs = [Organ(FOLDS, axes(rng.uniform(1120, 1280), rng.uniform(1.1, 1.4)), 0.3 * depth, middle)]
-    # Shape look-alikes: one as large as the target where there is room for it, the others small.
-    sizes = [rng.uniform(850, 1000) if rng.random() < 0.4 else 420.0]
-    sizes += list(rng.uniform(320, 460, size=3))
+    target = axes(rng.uniform(1120, 1280), rng.uniform(1.1, 1.4))
+    organs = [Organ(FOLDS, target, 0.3 * depth, middle)]
+    # Look-alikes in shape: one is large where there is room for it, the others are small.
+    sizes = [rng.uniform(850, 1000) if rng.random() < 0.4 else 420.0, *rng.uniform(320, 460, 2)]
     for size in sizes:
         center = middle + rng.uniform(-0.15, 0.15) * depth
         organs.append(Organ(STRIPES, axes(size, rng.uniform(0.8, 1.4)), 0.4 * depth, center))
-    aspect = rng.choice([0.36, 2.8])  # texture look-alike
-    organs.append(Organ(FOLDS, axes(560, aspect * rng.uniform(0.95, 1.05)), 0.4 * depth, middle))
-    organs.append(Organ(FLUID, axes(rng.uniform(260, 380), 1.2), 0.4 * depth, middle))
+    aspect = rng.choice([0.36, 2.8]) * rng.uniform(0.95, 1.05)  # look-alike in texture
+    organs.insert(1, Organ(FOLDS, axes(500, aspect), 0.4 * depth, middle))
+    organs.append(Organ(FLUID, axes(rng.uniform(240, 340), 1.2), 0.4 * depth, middle))
     return organs
 
 
@@ -195,106 +193,113 @@ def _axes(radius: float, aspect: float) -> tuple[float, float]:
 # ---- putting it together
 
 
+@dataclass(frozen=True)
+class Outline:
+    """An irregular ellipse in the slice: centre (y, x), semi-axes (x, y), rotation."""
+
+    center: np.ndarray
+    axes: tuple[float, float]
+    angle: float
+    wobble: np.ndarray  # [2, 3]: cosine and sine of the angle's multiples 2 to 4, on the radius
+
+    def distance(self, y: np.ndarray, x: np.ndarray, scale: float = 1.0) -> np.ndarray:
+        """About the signed distance in pixels from the outline (below 0: inside)."""
+        dy, dx = y - self.center[0], x - self.center[1]
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        u = (cos * dx + sin * dy) / (self.axes[0] * scale)
+        v = (cos * dy - sin * dx) / (self.axes[1] * scale)
+        theta = np.arctan2(v, u)
+        radius = 1.0 + sum(
+            self.wobble[0, i] * np.cos(order * theta) + self.wobble[1, i] * np.sin(order * theta)
+            for i, order in enumerate((2, 3, 4))
+        )
+        relative = np.hypot(u, v) / radius
+        return (relative - 1.0) * np.hypot(dx, dy) / np.maximum(relative, 1e-6)
+
+
+def _wobble(rng: np.random.Generator, size: float) -> np.ndarray:
+    return rng.normal(0.0, size, (2, 3)) * np.array([0.6, 1.0, 0.6])
+
+
 def _anatomy(
     rng: np.random.Generator, organs: Sequence[Organ], shape: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tissue values [Z, Y, X] in [0, 1], the target's label, and the body's coverage in [0, 1]."""
     depth, height, width = shape
     y, x = np.mgrid[:height, :width].astype(float)
-    center = np.array([height, width]) / 2 + rng.uniform(-1.5, 1.5, size=2)
-    body_axes = (0.475 * width, 0.445 * height)
-    outline = _distance(x, y, center, body_axes, 0.0, _wobble(rng, 0.02))
-    body = np.broadcast_to(_coverage(outline, body_axes), shape)
-    inside = outline < -5.0  # pixels within the ring of fat
+    center = np.array([height - 1, width - 1]) / 2 + rng.uniform(-1.5, 1.5, 2)
+    body_axes = (0.47 * width, 0.445 * height)
+    skin = Outline(center, body_axes, 0.0, _wobble(rng, 0.01)).distance(y, x)
+    spine_at = center + np.array([0.35 * height, 0.0])
+    spine = Outline(spine_at, (6.0, 4.5), 0.0, _wobble(rng, 0.04)).distance(y, x)
 
+    body = np.broadcast_to(_coverage(skin), shape)
     tissue = _render(rng, FAT, shape) * body
-    tissue = _blend(tissue, _render(rng, BODY, shape), _coverage(outline + 4.5, body_axes))
+    tissue = _blend(tissue, _render(rng, BODY, shape), _coverage(skin + FAT_RING))
+    tissue = _paint(rng, tissue, np.broadcast_to(spine, shape), MARROW)
+
+    free = (skin < -FAT_RING) & (spine > MARGIN)
+    layout = max((_layout(rng, organs, free) for _ in range(LAYOUTS)), key=len)
     label = np.zeros(shape, np.uint8)
-
-    free = inside.copy()
-    spine_at = np.array([center[0] + 0.36 * height, center[1]])
-    spine = _distance(x, y, spine_at, (6.0, 4.5), 0.0, _wobble(rng, 0.03))
-    tissue = _paint(tissue, _render(rng, MARROW, shape), np.broadcast_to(spine, shape), MARROW)
-    free &= spine > 2.5
-
-    for index, organ in enumerate(organs):
-        angle = np.deg2rad(rng.uniform(-organ.tilt, organ.tilt))
-        wobble = _wobble(rng, 0.03)
-        drift = rng.uniform(-0.5, 0.5, size=2)  # pixels a slice
-        place = _place(rng, free, x, y, organ, angle, wobble)
-        if place is None:
-            continue  # no room left: one distractor fewer
-        distances = np.empty(shape)
+    for index, outline in sorted(layout.items()):
+        organ = organs[index]
+        drift = rng.uniform(-0.3, 0.3, 2)  # pixels a slice
+        distances = np.full(shape, np.inf)
         for z in range(depth):
-            t = (z - organ.center_z) / organ.half_height
-            size = np.sqrt(max(1 - t**4, 0.0))
-            at = place + drift * (z - organ.center_z)
-            axes = (max(organ.axes[0] * size, 1e-3), max(organ.axes[1] * size, 1e-3))
-            distances[z] = _distance(x, y, at, axes, angle, wobble) if size > 0.25 else np.inf
-        tissue = _paint(tissue, _render(rng, organ.tissue, shape), distances, organ.tissue)
-        free &= distances.min(axis=0) > 2.5
+            offset = z - organ.center_z
+            scale = np.sqrt(max(1 - (offset / organ.half_height) ** 4, 0.0))
+            if scale > SMALLEST_SLICE:
+                moved = replace(outline, center=outline.center + drift * offset)
+                distances[z] = moved.distance(y, x, scale)
+        tissue = _paint(rng, tissue, distances, organ.tissue)
+        free &= distances.min(axis=0) > MARGIN
         if index == 0:
             label = (distances <= 0).astype(np.uint8)
+    return _with_vessels(rng, tissue, free), label, body
 
-    for _ in range(10):  # vessels: too small for any prior
+
+def _layout(
+    rng: np.random.Generator, organs: Sequence[Organ], free: np.ndarray
+) -> dict[int, Outline]:
+    """Places, in the order of the organs, that do not touch; one without room is left out."""
+    height, width = free.shape
+    y, x = np.mgrid[:height, :width].astype(float)
+    middle = np.array([height // 2, width // 2], float)
+    taken = ~free
+    layout = {}
+    for index, organ in enumerate(organs):
+        angle = np.deg2rad(rng.uniform(-organ.tilt, organ.tilt))
+        outline = Outline(middle, organ.axes, angle, _wobble(rng, 0.03))
+        footprint = outline.distance(y, x) < MARGIN
+        overlap = fftconvolve(taken, footprint[::-1, ::-1], mode="full")
+        overlap = overlap[height - 1 - height // 2 :, width - 1 - width // 2 :][:height, :width]
+        rows, columns = np.nonzero(free & (overlap < 0.5))
+        if len(rows) == 0:
+            continue
+        chosen = rng.integers(len(rows))
+        outline = replace(outline, center=np.array([rows[chosen], columns[chosen]], float))
+        layout[index] = outline
+        taken = taken | (outline.distance(y, x) < MARGIN)
+    return layout
+
+
+def _with_vessels(rng: np.random.Generator, tissue: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Ten small dots where there is room: below any sensible smallest area."""
+    y, x = np.mgrid[: free.shape[0], : free.shape[1]].astype(float)
+    for _ in range(10):
         spots = np.argwhere(free)
-        if len(spots):
-            at = spots[rng.integers(len(spots))].astype(float)
-            axes = tuple(rng.uniform(1.2, 2.4, size=2))
-            vessel = _distance(x, y, at, axes, 0.0, _wobble(rng, 0.0))
-            value = rng.choice([VESSEL.value, FLUID.value])
-            tissue = _blend(tissue, np.full(shape, value), _coverage(vessel, axes))
-            free &= vessel > 2.5
-    return tissue, label, body
+        if len(spots) == 0:
+            break
+        at = spots[rng.integers(len(spots))].astype(float)
+        vessel = Outline(at, tuple(rng.uniform(1.2, 2.4, 2)), 0.0, np.zeros((2, 3)))
+        distance = vessel.distance(y, x)
+        tissue = _blend(tissue, np.float64(rng.choice(VESSEL_VALUES)), _coverage(distance))
+        free = free & (distance > MARGIN)
+    return tissue
 
 
-def _place(
-    rng: np.random.Generator,
-    free: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    organ: Organ,
-    angle: float,
-    wobble: np.ndarray,
-) -> np.ndarray | None:
-    """A centre (y, x) at which the organ, with a margin, covers free pixels only."""
-    candidates = np.argwhere(free)
-    for index in rng.permutation(len(candidates))[:PLACING_TRIES]:
-        at = candidates[index].astype(float)
-        covered = _distance(x, y, at, organ.axes, angle, wobble) < 2.5
-        if not np.any(covered & ~free):
-            return at
-    return None
-
-
-def _wobble(rng: np.random.Generator, amplitude: float) -> np.ndarray:
-    """Cosine and sine coefficients [2, 3] of a radius that varies with the angle (orders 2 to 4)."""
-    return rng.normal(0.0, amplitude, size=(2, 3)) / np.array([2.0, 1.0, 1.0])
-
-
-def _distance(
-    x: np.ndarray,
-    y: np.ndarray,
-    center: np.ndarray,
-    axes: tuple[float, float],
-    angle: float,
-    wobble: np.ndarray,
-) -> np.ndarray:
-    """About the signed distance in pixels [H, W] to the outline of an irregular ellipse (< 0: in)."""
-    dy, dx = y - center[0], x - center[1]
-    u = (np.cos(angle) * dx + np.sin(angle) * dy) / axes[0]
-    v = (-np.sin(angle) * dx + np.cos(angle) * dy) / axes[1]
-    theta = np.arctan2(v, u)
-    radius = 1.0 + sum(
-        wobble[0, i] * np.cos(k * theta) + wobble[1, i] * np.sin(k * theta)
-        for i, k in enumerate((2, 3, 4))
-    )
-    relative = np.hypot(u, v) / radius
-    return (relative - 1.0) * np.hypot(dx, dy) / np.maximum(relative, 1e-6)
-
-
-def _coverage(distance: np.ndarray, axes: Sequence[float]) -> np.ndarray:
-    """Share of each pixel that lies inside an outline."""
+def _coverage(distance: np.ndarray) -> np.ndarray:
+    """Share of each pixel that lies inside an outline, from its distance."""
     return np.clip(0.5 - distance, 0.0, 1.0)
 
 
@@ -303,15 +308,13 @@ def _blend(below: np.ndarray, above: np.ndarray, coverage: np.ndarray) -> np.nda
 
 
 def _paint(
-    below: np.ndarray, filling: np.ndarray, distance: np.ndarray, tissue: Tissue
+    rng: np.random.Generator, below: np.ndarray, distance: np.ndarray, tissue: Tissue
 ) -> np.ndarray:
-    """Lay a tissue with its rim over what is there; the rim is inside the outline."""
-    painted = _blend(below, filling, _coverage(distance, ()))
-    if tissue.rim is None:
-        return painted
+    """Lay a tissue over what is there, its rim just inside the outline."""
+    inside = _coverage(distance)
+    painted = _blend(below, _render(rng, tissue, below.shape), inside)
     value, width = tissue.rim
-    rim = _coverage(distance, ()) - _coverage(distance + width, ())
-    return _blend(painted, np.full(below.shape, value), rim)
+    return _blend(painted, np.float64(value), inside - _coverage(distance + width))
 
 
 # ---- textures and the scanner

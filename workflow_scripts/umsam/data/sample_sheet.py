@@ -74,7 +74,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """The lines that are not blank, as (line number, stripped cells)."""
     if not path.is_file():
         raise InputError(
-            f"{path}: no such sample sheet. Correct `samples:` of the data set in the configuration."
+            f"{path}: no such sample sheet. Correct `samples:` of the data set's configuration."
         )
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -131,7 +131,7 @@ def write_volume(path: str | Path, array: np.ndarray, like: Volume) -> None:
 
 
 def _write_with_data_file(path: Path, image: sitk.Image) -> None:
-    """A header names its data file, so both get their final names in a folder aside; header last."""
+    """A header names its data file: both get their names in a folder aside, the header last."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".~") as folder:
         sitk.WriteImage(image, str(Path(folder) / path.name), useCompression=False)
