@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from umsam.figures.overview import Stages, overview_figure, shown_slice
+from umsam.figures.style import Style
+
+
+def box(shape, rows, columns):
+    mask = np.zeros(shape, bool)
+    mask[rows, columns] = True
+    return mask
+
+
+@pytest.fixture
+def stages():
+    rois = np.stack(
+        [
+            box((20, 30), slice(0, 20), slice(0, 29)),  # nearly the whole slice
+            box((20, 30), slice(5, 9), slice(5, 9)),
+            box((20, 30), slice(12, 18), slice(20, 26)),
+        ]
+    )
+    return Stages(
+        image=np.full((20, 30), 0.5),
+        rois=rois,
+        valid=np.array([False, False, True]),
+        pseudo_label=rois[2],
+        prediction=rois[2],
+        label=None,
+        pixel=(2.0, 1.0),
+    )
+
+
+def test_each_panel_shows_its_set(stages):
+    panels = overview_figure(stages, Style()).axes
+    assert len(panels) == 5
+    painted = [panels[k].images[1].get_array()[..., 3] > 0 for k in (1, 2)]
+    assert np.array_equal(
+        painted[0], stages.rois[1] | stages.rois[2]
+    )  # the huge one would hide them
+    assert np.array_equal(painted[1], stages.rois[2])
+    assert [panel.images[0].axes.get_aspect() for panel in panels] == [2.0] * 5
+    assert "3 ROIs" in panels[1].get_title()
+    assert "1 ROIs" in panels[2].get_title()
+
+
+def test_label_adds_a_contour_and_the_key(stages):
+    without = overview_figure(stages, Style()).axes[4]
+    with_label = overview_figure(Stages(**{**vars(stages), "label": stages.rois[2]}), Style()).axes[
+        4
+    ]
+    assert len(with_label.lines) == len(without.lines) + 1
+    assert without.get_legend() is None
+    assert [t.get_text() for t in with_label.get_legend().get_texts()] == ["manual"]
+
+
+def test_the_slice_shown():
+    empty = np.zeros((5, 4, 4), bool)
+    small, large = empty.copy(), empty.copy()
+    small[1, 0, 0], large[3] = True, True
+    assert shown_slice(large, empty, small) == 1  # the label decides
+    assert shown_slice(large, small, empty) == 3
+    assert shown_slice(empty, small, None) == 1
+    assert shown_slice(empty, empty, None) == 2
