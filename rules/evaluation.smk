@@ -51,6 +51,8 @@ rule metrics:
         test_labels=per_case("results/{dataset}/labels/{case}.nii.gz", "test", labelled=True),
     output:
         "results/{dataset}/metrics/{method}.csv",
+    wildcard_constraints:
+        method="[a-z0-9_]+",
     params:
         code=code("metrics"),
     log:

@@ -1,0 +1,167 @@
+# The paper's figures. Fig. 3a, 3b and the SSE curve are drawn from tables alone.
+OURS = "Ours"
+
+
+def shown_cases(wildcards):
+    """Rows of Fig. 2: the first test cases, those with a label before the others."""
+    labelled = cases(wildcards.dataset, "test", labelled=True)
+    others = cases(wildcards.dataset, "test", labelled=False)
+    return [*labelled, *others][: settings(wildcards.dataset)["figures"]["cases"]]
+
+
+def shown_methods(wildcards):
+    """Columns of Fig. 2 after the image: method -> title."""
+    rows = {row.name: row for row in compared(wildcards)}
+    names = [row.name for row in rows.values() if not row.skipped or row.name == OURS]
+    order = ["K-means (intensity)", "K-means (DINO)", OURS, "FullySup"]
+    return {rows[name].method: name for name in order if name in names}
+
+
+def shown_volumes(wildcards):
+    return expand("results/{dataset}/volumes/{case}.nii.gz", dataset=wildcards.dataset, case=shown_cases(wildcards))
+
+
+def shown_labels(wildcards):
+    labelled = cases(wildcards.dataset, "test", labelled=True)
+    names = [case for case in shown_cases(wildcards) if case in labelled]
+    return expand("results/{dataset}/labels/{case}.nii.gz", dataset=wildcards.dataset, case=names)
+
+
+def shown_predictions(wildcards):
+    """Of every method for labelled cases; without a label, of the networks alone."""
+    labelled = cases(wildcards.dataset, "test", labelled=True)
+    return [
+        f"results/{wildcards.dataset}/predictions/{method}/{case}.nii.gz"
+        for case in shown_cases(wildcards)
+        for method in shown_methods(wildcards)
+        if case in labelled or not method.startswith("kmeans")
+    ]
+
+
+def result(name):
+    """A figure as PNG and PDF, the first of them in the report."""
+    path = f"results/{{dataset}}/figures/{name}"
+    shown = report(
+        f"{path}.png",
+        caption=f"../captions/{name}.rst",
+        category="{dataset}",
+        labels={"result": name},
+    )
+    return [shown, f"{path}.pdf"]
+
+
+rule contour_figure:
+    input:
+        volumes=shown_volumes,
+        labels=shown_labels,
+        predictions=shown_predictions,
+    output:
+        result("fig2"),
+    params:
+        columns=shown_methods,
+        figures=section("figures"),
+        code=code("contour_figure"),
+    log:
+        "logs/{dataset}/contour_figure.log",
+    benchmark:
+        "results/{dataset}/benchmarks/contour_figure.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/contour_figure.py"
+
+
+rule precision_figure:
+    input:
+        table="results/{dataset}/tables/precision.csv",
+    output:
+        result("fig3a"),
+    params:
+        figures=section("figures"),
+        code=code("precision_figure"),
+    log:
+        "logs/{dataset}/precision_figure.log",
+    benchmark:
+        "results/{dataset}/benchmarks/precision_figure.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/precision_figure.py"
+
+
+rule ablation_figure:
+    input:
+        table="results/{dataset}/tables/ablation.csv",
+    output:
+        result("fig3b"),
+    params:
+        figures=section("figures"),
+        code=code("ablation_figure"),
+    log:
+        "logs/{dataset}/ablation_figure.log",
+    benchmark:
+        "results/{dataset}/benchmarks/ablation_figure.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/ablation_figure.py"
+
+
+rule sse_figure:
+    input:
+        curve="results/{dataset}/clusters/sse.csv",
+        target="results/{dataset}/clusters/target.json",
+    output:
+        result("sse"),
+    params:
+        figures=section("figures"),
+        code=code("sse_figure"),
+    log:
+        "logs/{dataset}/sse_figure.log",
+    benchmark:
+        "results/{dataset}/benchmarks/sse_figure.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/sse_figure.py"
+
+
+rule cluster_figure:
+    input:
+        assignments="results/{dataset}/clusters/assignments.csv",
+        target="results/{dataset}/clusters/target.json",
+        volumes=per_case("results/{dataset}/volumes/{case}.nii.gz", "train"),
+        masks=per_case("results/{dataset}/sam_masks/{case}", "train"),
+    output:
+        result("clusters"),
+    params:
+        figures=section("figures"),
+        code=code("cluster_figure"),
+    log:
+        "logs/{dataset}/cluster_figure.log",
+    benchmark:
+        "results/{dataset}/benchmarks/cluster_figure.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=15,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/cluster_figure.py"

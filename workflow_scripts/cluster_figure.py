@@ -1,0 +1,33 @@
+"""Example ROIs of each cluster, the target cluster framed."""
+
+from umsam.jobs import job
+
+with job(snakemake):
+    import json
+    from functools import cache
+    from pathlib import Path
+
+    import pandas as pd
+
+    from umsam.data.volumes import read_volume
+    from umsam.evaluation.case_metrics import case_of
+    from umsam.figures.clusters import Example, cluster_figure
+    from umsam.figures.style import save
+    from umsam.pseudo_labels.masks import read_slice_masks
+
+    volume = cache(read_volume)
+    volumes = {case_of(path): path for path in snakemake.input.volumes}
+    folders = {case_of(path): Path(path) for path in snakemake.input.masks}
+
+    def example(row):
+        case, z = row["case"], row["slice"]
+        masks = read_slice_masks(folders[case] / f"slice_{z:03d}.npz").masks
+        image = volume(volumes[case])
+        return Example(image.array[z], masks[row["index"]], image.spacing[1:])
+
+    assignments = pd.read_csv(snakemake.input.assignments, dtype={"case": str})
+    target = json.loads(Path(snakemake.input.target).read_text())
+    figure = cluster_figure(
+        assignments, target["cluster"], target["attribute"], target["prior"], example
+    )
+    save(figure, snakemake.output, snakemake.params.figures["dpi"])

@@ -1,0 +1,139 @@
+"""What each cluster of ROIs holds: example ROIs, the target cluster framed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from umsam.figures.contours import outline, view
+from umsam.figures.style import BLUE, ORANGE, PAGE_WIDTH, bare, house_style
+
+EXAMPLES = 8  # ROIs a row
+UNITS = {"aspect_ratio": ("aspect ratio", "", 2), "area_mm2": ("area", " mm²", 0)}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One ROI: its slice [H, W] in [0, 1], its mask, and the pixel size in mm (y, x)."""
+
+    image: NDArray[np.floating]
+    mask: NDArray[np.bool_]
+    spacing: tuple[float, float]
+
+
+def nearest_examples(assignments: pd.DataFrame, count: int = EXAMPLES) -> pd.DataFrame:
+    """For each cluster the training ROIs nearest its centroid, one a slice, cases in turn.
+
+    Rows of ``clusters/assignments.csv``; taking the cases in turn shows whether a cluster is one
+    case's or everybody's.
+    """
+    training = assignments[assignments["split"] == "train"].sort_values(
+        ["cluster", "distance", "case", "slice", "index"]
+    )
+    training = training.drop_duplicates(["cluster", "case", "slice"])
+    turn = training.groupby(["cluster", "case"]).cumcount()
+    ordered = training.assign(turn=turn).sort_values(["cluster", "turn", "distance"])
+    return ordered.groupby("cluster").head(count).drop(columns="turn").reset_index(drop=True)
+
+
+def row_label(cluster: int, count: int, mean: float, attribute: str) -> str:
+    """ "cluster 3 / 124 ROIs / aspect ratio 1.05" on three lines."""
+    name, unit, digits = UNITS[attribute]
+    return f"cluster {cluster}\n{count:,} ROIs\n{name} {mean:.{digits}f}{unit}"
+
+
+def cluster_figure(
+    assignments: pd.DataFrame,
+    target: int,
+    attribute: str,
+    prior: float,
+    example: Callable[[Mapping], Example],
+) -> Figure:
+    """A row per cluster, the ROIs nearest its centroid, and its mean attribute.
+
+    Parameters
+    ----------
+    assignments
+        ``clusters/assignments.csv``.
+    target
+        The chosen cluster, framed.
+    example
+        Gives the picture of a row of `assignments`.
+    """
+    training = assignments[assignments["split"] == "train"]
+    statistics = training.groupby("cluster")["attribute"].agg(["count", "mean"])
+    shown = nearest_examples(assignments)
+    clusters: Sequence[int] = sorted(statistics.index)
+    side = (PAGE_WIDTH - 1.3) / EXAMPLES
+    name, unit, _ = UNITS[attribute]
+    with house_style():
+        height = side * len(clusters) + 0.35
+        figure = Figure(figsize=(PAGE_WIDTH, height))
+        grid = figure.subplots(
+            len(clusters),
+            EXAMPLES,
+            squeeze=False,
+            gridspec_kw={
+                "left": 1.25 / PAGE_WIDTH,
+                "right": 1 - 0.05 / PAGE_WIDTH,
+                "top": 1 - 0.3 / height,
+                "bottom": 0.05 / height,
+                "wspace": 0.06,
+                "hspace": 0.06,
+            },
+        )
+        figure.suptitle(
+            f"ROIs nearest each centroid; framed: mean {name} nearest the prior {prior:g}{unit}",
+            y=1 - 0.06 / height,
+            va="top",
+            fontsize=8,
+        )
+        for line, cluster in zip(grid, clusters, strict=True):
+            color = ORANGE if cluster == target else BLUE
+            for axes in line:
+                bare(axes)
+            rows = shown[shown["cluster"] == cluster].to_dict("records")
+            for axes, row in zip(line, rows, strict=False):
+                roi = example(row)
+                down, across = view(roi.mask, roi.mask.shape, roi.spacing)
+                aspect = roi.spacing[0] / roi.spacing[1]
+                axes.imshow(roi.image, cmap="gray", vmin=0, vmax=1, aspect=aspect)
+                outline(axes, roi.mask, color)
+                axes.set_xlim(across.start - 0.5, across.stop - 0.5)
+                axes.set_ylim(down.stop - 0.5, down.start - 0.5)
+            count, mean = statistics.loc[cluster, ["count", "mean"]]
+            line[0].annotate(
+                row_label(cluster, int(count), mean, attribute),
+                (0, 0.5),
+                xytext=(-6, 0),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                color=color if cluster == target else "black",
+                fontweight="bold" if cluster == target else "normal",
+            )
+            if cluster == target:
+                frame(figure, line)
+    return figure
+
+
+def frame(figure: Figure, line: Sequence) -> None:
+    """A coloured rectangle around a row of axes."""
+    first, last = line[0].get_position(), line[-1].get_position()
+    pad = 0.02
+    width, height = figure.get_size_inches()
+    figure.add_artist(
+        Rectangle(
+            (first.x0 - pad / width, first.y0 - pad / height),
+            last.x1 - first.x0 + 2 * pad / width,
+            first.height + 2 * pad / height,
+            fill=False,
+            edgecolor=ORANGE,
+            linewidth=1.6,
+        )
+    )

@@ -1,0 +1,139 @@
+"""Fig. 2: contours of the label and of each method's prediction on one slice a case."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+from skimage.measure import find_contours
+
+from umsam.evaluation.metrics import dice
+from umsam.figures.style import PAGE_WIDTH, Style, bare, house_style
+
+Mask = NDArray[np.bool_]
+MARGIN = 0.6  # of the target's longer side, on each side
+SMALLEST_SIDE_MM = 40.0  # so that a small target is still seen in its surroundings
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a row shows: a volume [Z, Y, X] in [0, 1], its voxels in mm, masks of its shape."""
+
+    name: str
+    volume: NDArray[np.floating]
+    spacing: tuple[float, float, float]
+    label: Mask | None
+    predictions: Mapping[str, Mask] = field(default_factory=dict)
+
+
+def shown_slice(case: Case, reference: str) -> int:
+    """The slice with the largest label or, with no label, the largest prediction of `reference`.
+
+    With neither, the middle slice.
+    """
+    mask = case.label if case.label is not None else case.predictions.get(reference)
+    if mask is None or not mask.any():
+        return len(case.volume) // 2
+    return int(np.argmax(np.count_nonzero(mask, axis=(1, 2))))
+
+
+def view(
+    mask: Mask | None, shape: tuple[int, int], spacing: Sequence[float]
+) -> tuple[slice, slice]:
+    """Rows and columns around a mask [H, W]: a square in mm with a margin, moved into the image.
+
+    An empty mask or None gives the whole slice.
+    """
+    if mask is None or not mask.any():
+        return slice(0, shape[0]), slice(0, shape[1])
+    extents = []
+    for axis in (0, 1):
+        inside = np.flatnonzero(mask.any(axis=1 - axis))
+        extents.append((inside[0], inside[-1] + 1))
+    longest = max(
+        (stop - start) * step for (start, stop), step in zip(extents, spacing, strict=True)
+    )
+    side = max(longest * (1 + 2 * MARGIN), SMALLEST_SIDE_MM)
+    window = []
+    for (start, stop), step, size in zip(extents, spacing, shape, strict=True):
+        length = min(size, round(side / step))
+        first = round((start + stop - length) / 2)
+        first = min(max(first, 0), size - length)
+        window.append(slice(first, first + length))
+    return window[0], window[1]
+
+
+def outline(axes: Axes, mask: Mask, color: str, width: float = 1.1) -> None:
+    """Draw the border of a mask [H, W] in pixel coordinates, closed where the image ends."""
+    for points in find_contours(np.pad(mask.astype(float), 1), 0.5):
+        axes.plot(points[:, 1] - 1, points[:, 0] - 1, color=color, linewidth=width)
+
+
+def contour_figure(cases: Sequence[Case], columns: Sequence[str], style: Style) -> Figure:
+    """A row per case; the bare image, then a column per method of `columns`.
+
+    The number in a corner is the DSC of the whole volume. The last but one of the columns that a
+    case has a prediction for decides nothing but the slice of a case without a label: see
+    `shown_slice`, whose reference is "Ours".
+    """
+    with house_style():
+        width = PAGE_WIDTH / 5 * (1 + len(columns))
+        side = width / (1 + len(columns))
+        figure = Figure(figsize=(width, side * len(cases) + 0.5), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+        grid = figure.subplots(len(cases), 1 + len(columns), squeeze=False)
+        for axes, title in zip(grid[0], ["Image", *columns], strict=True):
+            axes.set_title(title)
+        for line, case in zip(grid, cases, strict=True):
+            draw_case(line, case, columns, style)
+        figure.legend(
+            handles=[
+                Line2D([], [], color=style.label_color, label="label"),
+                Line2D([], [], color=style.prediction_color, label="prediction"),
+            ],
+            loc="outside lower center",
+            ncols=2,
+        )
+    return figure
+
+
+def draw_case(line: Sequence[Axes], case: Case, columns: Sequence[str], style: Style) -> None:
+    """Fill one row."""
+    z = shown_slice(case, "Ours")
+    label = None if case.label is None else case.label[z]
+    around = label if label is not None else case.predictions.get("Ours", [None] * (z + 1))[z]
+    rows, across = view(around, case.volume.shape[1:], case.spacing[1:])
+    line[0].set_ylabel(f"{case.name}, slice {z}")
+    for axes, method in zip(line, [None, *columns], strict=True):
+        bare(axes)
+        aspect = case.spacing[1] / case.spacing[2]
+        axes.imshow(case.volume[z], cmap="gray", vmin=0, vmax=1, aspect=aspect)
+        prediction = case.predictions.get(method) if method else None
+        if label is not None and method:
+            outline(axes, label, style.label_color)
+        if prediction is not None:
+            outline(axes, prediction[z], style.prediction_color)
+            if case.label is not None:
+                corner(axes, f"{100 * dice(prediction, case.label):.1f}")
+        elif method:
+            corner(axes, "needs a label" if case.label is None else "not run")
+        axes.set_xlim(across.start - 0.5, across.stop - 0.5)
+        axes.set_ylim(rows.stop - 0.5, rows.start - 0.5)
+
+
+def corner(axes: Axes, text: str) -> None:
+    """White text with a dark rim, legible on any image."""
+    axes.text(
+        0.97,
+        0.03,
+        text,
+        transform=axes.transAxes,
+        ha="right",
+        va="bottom",
+        color="white",
+        path_effects=[withStroke(linewidth=1.6, foreground="black")],
+    )
