@@ -19,7 +19,7 @@ HALF_WIDTH = 0.18  # of a bar over which its points are spread
 
 
 def ablation_figure(table: pd.DataFrame) -> Figure:
-    """A bar per variant of ``tables/ablation.csv``: mean DSC in percent, its spread, each volume."""
+    """A bar per variant of ``tables/ablation.csv``: mean DSC (%), spread, each volume."""
     summary = ablation_summary(table)
     with house_style():
         figure = Figure(figsize=(COLUMN_WIDTH, 2.5), layout="constrained")

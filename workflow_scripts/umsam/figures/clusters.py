@@ -99,7 +99,7 @@ def cluster_figure(
             rows = shown[shown["cluster"] == cluster].to_dict("records")
             for axes, row in zip(line, rows, strict=False):
                 roi = example(row)
-                down, across = view(roi.mask, roi.mask.shape, roi.spacing)
+                down, across = view(roi.mask, roi.spacing)
                 aspect = roi.spacing[0] / roi.spacing[1]
                 axes.imshow(roi.image, cmap="gray", vmin=0, vmax=1, aspect=aspect)
                 outline(axes, roi.mask, color)

@@ -15,6 +15,7 @@ from umsam.evaluation.metrics import dice
 from umsam.figures.style import PAGE_WIDTH, Style, bare, house_style
 
 Mask = NDArray[np.bool_]
+REFERENCE = "Ours"
 MARGIN = 0.6  # of the target's longer side, on each side
 SMALLEST_SIDE_MM = 40.0  # so that a small target is still seen in its surroundings
 
@@ -30,26 +31,26 @@ class Case:
     predictions: Mapping[str, Mask] = field(default_factory=dict)
 
 
-def shown_slice(case: Case, reference: str) -> int:
-    """The slice with the largest label or, with no label, the largest prediction of `reference`.
-
-    With neither, the middle slice.
-    """
-    mask = case.label if case.label is not None else case.predictions.get(reference)
-    if mask is None or not mask.any():
-        return len(case.volume) // 2
-    return int(np.argmax(np.count_nonzero(mask, axis=(1, 2))))
+def target(case: Case) -> Mask:
+    """The volume that a row is centred on: the label, else the prediction of `REFERENCE`."""
+    if case.label is not None:
+        return case.label
+    return case.predictions.get(REFERENCE, np.zeros(case.volume.shape, bool))
 
 
-def view(
-    mask: Mask | None, shape: tuple[int, int], spacing: Sequence[float]
-) -> tuple[slice, slice]:
+def shown_slice(mask: Mask) -> int:
+    """The slice on which a mask [Z, Y, X] is largest; the middle one if it is empty."""
+    areas = np.count_nonzero(mask, axis=(1, 2))
+    return int(np.argmax(areas)) if areas.any() else len(mask) // 2
+
+
+def view(mask: Mask, spacing: Sequence[float]) -> tuple[slice, slice]:
     """Rows and columns around a mask [H, W]: a square in mm with a margin, moved into the image.
 
-    An empty mask or None gives the whole slice.
+    An empty mask gives the whole slice.
     """
-    if mask is None or not mask.any():
-        return slice(0, shape[0]), slice(0, shape[1])
+    if not mask.any():
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
     extents = []
     for axis in (0, 1):
         inside = np.flatnonzero(mask.any(axis=1 - axis))
@@ -59,7 +60,7 @@ def view(
     )
     side = max(longest * (1 + 2 * MARGIN), SMALLEST_SIDE_MM)
     window = []
-    for (start, stop), step, size in zip(extents, spacing, shape, strict=True):
+    for (start, stop), step, size in zip(extents, spacing, mask.shape, strict=True):
         length = min(size, round(side / step))
         first = round((start + stop - length) / 2)
         first = min(max(first, 0), size - length)
@@ -74,11 +75,10 @@ def outline(axes: Axes, mask: Mask, color: str, width: float = 1.1) -> None:
 
 
 def contour_figure(cases: Sequence[Case], columns: Sequence[str], style: Style) -> Figure:
-    """A row per case; the bare image, then a column per method of `columns`.
+    """A row per case: the bare image, then a column per method of `columns`.
 
-    The number in a corner is the DSC of the whole volume. The last but one of the columns that a
-    case has a prediction for decides nothing but the slice of a case without a label: see
-    `shown_slice`, whose reference is "Ours".
+    The number in a corner is the DSC of the whole volume. A case without a label is shown where
+    the prediction of `REFERENCE` is largest.
     """
     with house_style():
         width = PAGE_WIDTH / 5 * (1 + len(columns))
@@ -103,18 +103,17 @@ def contour_figure(cases: Sequence[Case], columns: Sequence[str], style: Style) 
 
 def draw_case(line: Sequence[Axes], case: Case, columns: Sequence[str], style: Style) -> None:
     """Fill one row."""
-    z = shown_slice(case, "Ours")
-    label = None if case.label is None else case.label[z]
-    around = label if label is not None else case.predictions.get("Ours", [None] * (z + 1))[z]
-    rows, across = view(around, case.volume.shape[1:], case.spacing[1:])
+    centre = target(case)
+    z = shown_slice(centre)
+    rows, across = view(centre[z], case.spacing[1:])
     line[0].set_ylabel(f"{case.name}, slice {z}")
     for axes, method in zip(line, [None, *columns], strict=True):
         bare(axes)
         aspect = case.spacing[1] / case.spacing[2]
         axes.imshow(case.volume[z], cmap="gray", vmin=0, vmax=1, aspect=aspect)
         prediction = case.predictions.get(method) if method else None
-        if label is not None and method:
-            outline(axes, label, style.label_color)
+        if case.label is not None and method:
+            outline(axes, case.label[z], style.label_color)
         if prediction is not None:
             outline(axes, prediction[z], style.prediction_color)
             if case.label is not None:

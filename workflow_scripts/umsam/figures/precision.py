@@ -30,7 +30,7 @@ def precision_figure(table: pd.DataFrame) -> Figure:
                 label=f"{label} (n = {group['n_rois'].iloc[0]:,})",
             )
         axes.set_xlabel("IoU threshold T")
-        axes.set_ylabel("Precision (share of ROIs with IoU > T)")
+        axes.set_ylabel("Precision")
         axes.set_ylim(0, 1)
         axes.set_xticks(sorted(table["threshold"].unique()))
         axes.grid(axis="y", linewidth=0.4, color="#DDDDDD")

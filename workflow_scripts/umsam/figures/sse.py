@@ -13,7 +13,9 @@ def sse_figure(curve: pd.DataFrame, knee: int | None, used: int) -> Figure:
         axes = figure.add_subplot()
         axes.plot(curve["k"], curve["sse"], color=BLUE, marker="o", markersize=3, label="SSE")
         marks = [(used, ORANGE, "-", f"in use, K = {used}")]
-        if knee is not None:
+        if knee == used:
+            marks = [(used, ORANGE, "-", f"in use, the knee, K = {used}")]
+        elif knee is not None:
             marks.append((knee, GREY, "--", f"knee, K = {knee}"))
         for k, color, dashes, label in marks:
             axes.axvline(k, color=color, linestyle=dashes, linewidth=1, zorder=0, label=label)

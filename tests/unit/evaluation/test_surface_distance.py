@@ -1,0 +1,90 @@
+"""ASSD against MedPy, a brute-force reference and closed forms."""
+
+import numpy as np
+import pytest
+from medpy.metric.binary import assd as medpy_assd
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import cdist
+from umsam.evaluation.surface_distance import assd, border
+
+
+def blobs(rng, shape):
+    """Two smooth random masks that are not empty, often in pieces, often cut by the edge."""
+    fields = [gaussian_filter(rng.normal(size=shape), rng.uniform(0.8, 2.5)) for _ in range(2)]
+    return [field >= np.quantile(field, rng.uniform(0.6, 0.97)) for field in fields]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_equals_medpy_on_random_blobs_with_anisotropic_spacing(seed):
+    rng = np.random.default_rng(seed)
+    mask, other = blobs(rng, tuple(rng.integers(1, 18, size=3) + (0, 8, 8)))
+    spacing = rng.uniform(0.3, 5.0, size=3)
+    assert assd(mask, other, spacing) == pytest.approx(medpy_assd(mask, other, spacing), abs=1e-6)
+    assert assd(mask, other, spacing) == pytest.approx(assd(other, mask, spacing), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_all_pairs_of_border_voxels(seed):
+    rng = np.random.default_rng(100 + seed)
+    mask, other = blobs(rng, (6, 12, 10))
+    spacing = np.array([3.0, 0.7, 1.1])
+    pairs = cdist(np.argwhere(border(mask)) * spacing, np.argwhere(border(other)) * spacing)
+    expected = np.concatenate([pairs.min(axis=1), pairs.min(axis=0)]).mean()
+    assert assd(mask, other, spacing) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_two_voxels_lie_their_distance_apart_in_mm(axis):
+    mask, other = np.zeros((2, 9, 9, 9), bool)
+    mask[2, 2, 2] = True
+    place = [2, 2, 2]
+    place[axis] = 7
+    other[tuple(place)] = True
+    assert assd(mask, other, (4.0, 1.5, 0.5)) == pytest.approx(5 * (4.0, 1.5, 0.5)[axis])
+
+
+def test_identical_masks_have_none():
+    mask = blobs(np.random.default_rng(1), (5, 20, 20))[0]
+    assert assd(mask, mask.copy(), (3, 1, 1)) == 0
+
+
+def test_one_slice_is_all_border():
+    disc = np.zeros((1, 11, 11), bool)
+    disc[0, 3:8, 3:8] = True
+    assert border(disc).sum() == disc.sum()
+    moved = np.roll(disc, 2, axis=2)
+    assert assd(disc, moved, (8.0, 1.0, 1.0)) == pytest.approx(medpy_assd(disc, moved, (8, 1, 1)))
+
+
+def test_the_edge_of_the_image_is_a_border():
+    full = np.ones((4, 5, 6), bool)
+    inner = np.zeros_like(full)
+    inner[1:-1, 1:-1, 1:-1] = True
+    assert np.array_equal(border(full), ~inner)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_within_a_tenth_of_surfel_weighted_distances(seed):
+    """DeepMind's surface-distance weighs surface elements by area; large blobs must agree."""
+    peer = pytest.importorskip("surface_distance")
+    rng = np.random.default_rng(seed)
+    z, y, x = np.indices((16, 48, 48)) * np.array([3.0, 1.0, 1.2]).reshape(3, 1, 1, 1)
+    masks = []
+    for _ in range(2):
+        centre = np.array([24, 24, 28]) + rng.uniform(-3, 3, size=3)
+        radii = rng.uniform(11, 16, size=3)
+        masks.append(
+            sum(((a - c) / r) ** 2 for a, c, r in zip((z, y, x), centre, radii, strict=True)) < 1
+        )
+    distances = peer.compute_surface_distances(*masks, (3.0, 1.0, 1.2))
+    there, back = peer.compute_average_surface_distance(distances)
+    ours = assd(*masks, (3.0, 1.0, 1.2))
+    assert ours == pytest.approx((there + back) / 2, rel=0.1)
+
+
+def test_an_empty_mask_or_another_shape_is_refused():
+    mask = np.ones((2, 3, 3), bool)
+    with pytest.raises(ValueError, match="empty"):
+        assd(mask, np.zeros_like(mask), (1, 1, 1))
+    with pytest.raises(ValueError, match="shapes"):
+        assd(mask, mask[:1], (1, 1, 1))
