@@ -51,20 +51,20 @@ rule metrics:
         test_labels=per_case("results/{dataset}/labels/{case}.nii.gz", "test", labelled=True),
     output:
         "results/{dataset}/metrics/{method}.csv",
-    wildcard_constraints:
-        method="[a-z0-9_]+",
-    params:
-        code=code("metrics"),
     log:
         "logs/{dataset}/metrics/{method}.log",
     benchmark:
         "results/{dataset}/benchmarks/metrics/{method}.tsv"
+    wildcard_constraints:
+        method="[a-z0-9_]+",
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        code=code("metrics"),
     script:
         "../workflow_scripts/metrics.py"
 
@@ -76,18 +76,18 @@ rule pseudo_label_metrics:
         val_labels=per_case("results/{dataset}/labels/{case}.nii.gz", "val", labelled=True),
     output:
         "results/{dataset}/metrics/pseudo_labels.csv",
-    params:
-        code=code("metrics"),
     log:
         "logs/{dataset}/pseudo_label_metrics.log",
     benchmark:
         "results/{dataset}/benchmarks/pseudo_label_metrics.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        code=code("metrics"),
     script:
         "../workflow_scripts/metrics.py"
 
@@ -104,20 +104,20 @@ rule comparison_table:
             labels={"result": "Table 1"},
         ),
         tex="results/{dataset}/tables/table1.tex",
-    params:
-        rows=compared_rows,
-        unlabelled=unscored,
-        code=code("comparison_table"),
     log:
         "logs/{dataset}/comparison_table.log",
     benchmark:
         "results/{dataset}/benchmarks/comparison_table.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        rows=compared_rows,
+        unlabelled=unscored,
+        code=code("comparison_table"),
     script:
         "../workflow_scripts/comparison_table.py"
 
@@ -134,19 +134,19 @@ rule ablation_table:
             labels={"result": "Ablation"},
         ),
         tex="results/{dataset}/tables/ablation.tex",
-    params:
-        methods=ablated,
-        code=code("ablation_table"),
     log:
         "logs/{dataset}/ablation_table.log",
     benchmark:
         "results/{dataset}/benchmarks/ablation_table.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        methods=ablated,
+        code=code("ablation_table"),
     script:
         "../workflow_scripts/ablation_table.py"
 
@@ -167,18 +167,18 @@ rule precision_table:
         ),
         tex="results/{dataset}/tables/precision.tex",
         recall="results/{dataset}/tables/recall.csv",
-    params:
-        thresholds=setting("evaluation.thresholds"),
-        code=code("precision_table"),
     log:
         "logs/{dataset}/precision_table.log",
     benchmark:
         "results/{dataset}/benchmarks/precision_table.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        thresholds=setting("evaluation.thresholds"),
+        code=code("precision_table"),
     script:
         "../workflow_scripts/precision_table.py"

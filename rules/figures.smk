@@ -18,7 +18,9 @@ def shown_methods(wildcards):
 
 
 def shown_volumes(wildcards):
-    return expand("results/{dataset}/volumes/{case}.nii.gz", dataset=wildcards.dataset, case=shown_cases(wildcards))
+    return expand(
+        "results/{dataset}/volumes/{case}.nii.gz", dataset=wildcards.dataset, case=shown_cases(wildcards)
+    )
 
 
 def shown_labels(wildcards):
@@ -57,20 +59,20 @@ rule contour_figure:
         predictions=shown_predictions,
     output:
         result("fig2"),
-    params:
-        columns=shown_methods,
-        figures=section("figures"),
-        code=code("contour_figure"),
     log:
         "logs/{dataset}/contour_figure.log",
     benchmark:
         "results/{dataset}/benchmarks/contour_figure.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        columns=shown_methods,
+        figures=section("figures"),
+        code=code("contour_figure"),
     script:
         "../workflow_scripts/contour_figure.py"
 
@@ -80,19 +82,19 @@ rule precision_figure:
         table="results/{dataset}/tables/precision.csv",
     output:
         result("fig3a"),
-    params:
-        figures=section("figures"),
-        code=code("precision_figure"),
     log:
         "logs/{dataset}/precision_figure.log",
     benchmark:
         "results/{dataset}/benchmarks/precision_figure.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        figures=section("figures"),
+        code=code("precision_figure"),
     script:
         "../workflow_scripts/precision_figure.py"
 
@@ -102,19 +104,19 @@ rule ablation_figure:
         table="results/{dataset}/tables/ablation.csv",
     output:
         result("fig3b"),
-    params:
-        figures=section("figures"),
-        code=code("ablation_figure"),
     log:
         "logs/{dataset}/ablation_figure.log",
     benchmark:
         "results/{dataset}/benchmarks/ablation_figure.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        figures=section("figures"),
+        code=code("ablation_figure"),
     script:
         "../workflow_scripts/ablation_figure.py"
 
@@ -125,19 +127,19 @@ rule sse_figure:
         target="results/{dataset}/clusters/target.json",
     output:
         result("sse"),
-    params:
-        figures=section("figures"),
-        code=code("sse_figure"),
     log:
         "logs/{dataset}/sse_figure.log",
     benchmark:
         "results/{dataset}/benchmarks/sse_figure.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        figures=section("figures"),
+        code=code("sse_figure"),
     script:
         "../workflow_scripts/sse_figure.py"
 
@@ -150,18 +152,18 @@ rule cluster_figure:
         masks=per_case("results/{dataset}/sam_masks/{case}", "train"),
     output:
         result("clusters"),
-    params:
-        figures=section("figures"),
-        code=code("cluster_figure"),
     log:
         "logs/{dataset}/cluster_figure.log",
     benchmark:
         "results/{dataset}/benchmarks/cluster_figure.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=15,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        figures=section("figures"),
+        code=code("cluster_figure"),
     script:
         "../workflow_scripts/cluster_figure.py"

@@ -1,0 +1,40 @@
+"""K-means on one labelled volume, by intensity or by DINO features; the label picks the cluster."""
+
+from umsam.jobs import job
+
+with job(snakemake):
+    import json
+    import logging
+    import time
+    from pathlib import Path
+
+    from umsam.baselines.kmeans import best_cluster, cluster_feature_maps, cluster_intensity
+    from umsam.data.volumes import read_array, read_volume, write_volume
+    from umsam.files import whole
+
+    volume = read_volume(snakemake.input.volume)
+    label = read_array(snakemake.input.label) > 0
+    clustering, seed = snakemake.params.clustering, snakemake.params.seed
+    k = clustering["k"]
+    if k == "auto":
+        k = json.loads(Path(snakemake.input.target).read_text())["k"]
+
+    if snakemake.wildcards.method == "kmeans_dino":
+        from umsam.devices import default_device
+        from umsam.pseudo_labels.dino import feature_maps, load_dino
+
+        dino, device = snakemake.params.dino, default_device()
+        model = load_dino(dino["model"], snakemake.input.get("weights"), device, dino["image_size"])
+        start = time.perf_counter()
+        maps = feature_maps(model, volume.array, dino["batch_size"], device)
+        clusters = cluster_feature_maps(maps, label.shape, k, clustering["n_init"], seed)
+    else:
+        start = time.perf_counter()
+        clusters = cluster_intensity(volume.array, k, clustering["n_init"], seed)
+    seconds = time.perf_counter() - start
+
+    best = best_cluster(clusters, label, k)
+    write_volume(snakemake.output.mask, clusters == best, like=volume)
+    with whole(snakemake.output.time) as path:
+        path.write_text(json.dumps({"seconds": round(seconds, 4), "cluster": best, "k": k}) + "\n")
+    logging.info("cluster %d of %d fits the label best, %.1f s", best, k, seconds)
