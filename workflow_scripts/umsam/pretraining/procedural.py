@@ -46,7 +46,8 @@ def _spline_matrix(size: int, cells: int) -> np.ndarray:
     cell = np.floor(position).astype(int)
     t = position - cell
     weights = (
-        np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
+        np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3])
+        / 6
     )
     matrix = np.zeros((size, cells + 3), np.float32)
     for k in range(4):
@@ -101,7 +102,9 @@ def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
 class _Shape:
     """A shape on a window of the image: `level` is below 1 inside and grows outwards."""
 
-    def __init__(self, rng, size: int, cy: float, cx: float, radius: float, kind: str | None = None):
+    def __init__(
+        self, rng, size: int, cy: float, cx: float, radius: float, kind: str | None = None
+    ):
         reach = int(np.ceil(radius * 2.6)) + 2
         y0, x0 = max(0, int(cy) - reach), max(0, int(cx) - reach)
         y1, x1 = min(size, int(cy) + reach + 1), min(size, int(cx) + reach + 1)
@@ -262,7 +265,9 @@ def _layout(rng: np.random.Generator, size: int) -> tuple[_Painter, np.ndarray]:
     if rng.random() < 0.75:  # a body outline, often larger than the field of view
         cy, cx = size * (0.5 + rng.normal(0, 0.07, 2))
         radius = size * rng.uniform(0.33, 0.75)
-        shape = _Shape(rng, size, cy, cx, radius, rng.choice(["ellipse", "harmonic", "box", "warped"]))
+        shape = _Shape(
+            rng, size, cy, cx, radius, rng.choice(["ellipse", "harmonic", "box", "warped"])
+        )
         body = np.zeros((size, size), bool)
         body[shape.window] = shape.inside()
         first = painter.random_class()
@@ -371,7 +376,9 @@ def _render(rng: np.random.Generator, painter: _Painter, body: np.ndarray) -> np
     if rng.random() < 0.3:  # one surface coil
         axis = np.linspace(0, 1, size, dtype=np.float32)
         along = rng.normal(0, 1, 2)
-        image = image * np.exp(-rng.uniform(0.2, 0.8) * (along[0] * axis[:, None] + along[1] * axis))
+        image = image * np.exp(
+            -rng.uniform(0.2, 0.8) * (along[0] * axis[:, None] + along[1] * axis)
+        )
     if rng.random() < 0.25:  # ghosts and streaks of motion
         shift, axis = int(rng.integers(3, size // 2)), int(rng.integers(2))
         image = image + rng.uniform(0.03, 0.15) * np.roll(image, shift, axis)
