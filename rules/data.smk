@@ -3,9 +3,7 @@ import re
 
 from umsam.data.remote_files import read_remote_files
 
-FETAL_SAMPLE = read_remote_files(
-    Path(workflow.basedir) / "resources/fetal_sample_files.tsv"
-)
+FETAL_SAMPLE = read_remote_files(Path(workflow.basedir) / "resources/fetal_sample_files.tsv")
 PROMISE12 = read_remote_files(Path(workflow.basedir) / "resources/promise12_files.tsv")
 PHANTOMS = [name for name, block in config["datasets"].items() if "phantom" in block]
 PROMISE12_HOME = "data/promise12"
@@ -29,12 +27,9 @@ def promise12_root(wildcards):
 def promise12_folders(wildcards):
     """PROMISE12's folders: those of a local copy, or those that are downloaded and unzipped."""
     root = Path(promise12_root(wildcards))
-    folders = [root / name for name in PROMISE12_FOLDERS]
-    return (
-        folders
-        if root == Path(PROMISE12_HOME)
-        else [path for path in folders if path.is_dir()]
-    )
+    if root == Path(PROMISE12_HOME):
+        return [root / name for name in PROMISE12_FOLDERS]
+    return [root / name for name in PROMISE12_FOLDERS if (root / name).is_dir()]
 
 
 # Nodes of a cluster often see no network. No `code` below: the checksum says what a download holds.
@@ -48,19 +43,19 @@ rule preprocess:
         image=image_of,
     output:
         volume="results/{dataset}/volumes/{case}.nii.gz",
+    params:
+        intensity=section("intensity"),
+        code=code("preprocess"),
     log:
         "logs/{dataset}/preprocess/{case}.log",
     benchmark:
         "results/{dataset}/benchmarks/preprocess/{case}.tsv"
-    conda:
-        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
-    params:
-        intensity=section("intensity"),
-        code=code("preprocess"),
+    conda:
+        "../envs/analysis.yaml"
     script:
         "../workflow_scripts/preprocess.py"
 
@@ -71,18 +66,18 @@ rule preprocess_label:
         label=label_of,
     output:
         label="results/{dataset}/labels/{case}.nii.gz",
+    params:
+        code=code("preprocess_label"),
     log:
         "logs/{dataset}/preprocess_label/{case}.log",
     benchmark:
         "results/{dataset}/benchmarks/preprocess_label/{case}.tsv"
-    conda:
-        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
-    params:
-        code=code("preprocess_label"),
+    conda:
+        "../envs/analysis.yaml"
     script:
         "../workflow_scripts/preprocess_label.py"
 
@@ -91,21 +86,21 @@ rule phantom:
     output:
         image="data/{dataset}/{case}_T2w.nii.gz",
         label="data/{dataset}/{case}_mask.nii.gz",
+    wildcard_constraints:
+        dataset=one_of(PHANTOMS),
+    params:
+        phantom=section("phantom"),
+        code=code("phantom"),
     log:
         "logs/{dataset}/phantom/{case}.log",
     benchmark:
         "results/{dataset}/benchmarks/phantom/{case}.tsv"
-    wildcard_constraints:
-        dataset=one_of(PHANTOMS),
-    conda:
-        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
-    params:
-        phantom=section("phantom"),
-        code=code("phantom"),
+    conda:
+        "../envs/analysis.yaml"
     script:
         "../workflow_scripts/phantom.py"
 
@@ -113,21 +108,21 @@ rule phantom:
 rule download_fetal_sample:
     output:
         ensure("data/fetal_sample/{file}", sha256=of_file(FETAL_SAMPLE, "sha256")),
+    wildcard_constraints:
+        file=one_of(FETAL_SAMPLE),
+    params:
+        url=of_file(FETAL_SAMPLE, "url"),
+        sha256=of_file(FETAL_SAMPLE, "sha256"),
     log:
         "logs/fetal_sample/download/{file}.log",
     benchmark:
         "results/fetal_sample/benchmarks/download/{file}.tsv"
-    wildcard_constraints:
-        file=one_of(FETAL_SAMPLE),
-    conda:
-        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=30,
-    params:
-        url=of_file(FETAL_SAMPLE, "url"),
-        sha256=of_file(FETAL_SAMPLE, "sha256"),
+    conda:
+        "../envs/analysis.yaml"
     script:
         "../workflow_scripts/download.py"
 
@@ -135,21 +130,21 @@ rule download_fetal_sample:
 rule download_promise12:
     output:
         ensure(f"{PROMISE12_HOME}/{{file}}", non_empty=True),
+    wildcard_constraints:
+        file=one_of(PROMISE12),
+    params:
+        url=of_file(PROMISE12, "url"),
+        sha256=of_file(PROMISE12, "sha256"),
     log:
         "logs/promise12/download/{file}.log",
     benchmark:
         "results/promise12/benchmarks/download/{file}.tsv"
-    wildcard_constraints:
-        file=one_of(PROMISE12),
-    conda:
-        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=240,
-    params:
-        url=of_file(PROMISE12, "url"),
-        sha256=of_file(PROMISE12, "sha256"),
+    conda:
+        "../envs/analysis.yaml"
     script:
         "../workflow_scripts/download.py"
 
@@ -159,20 +154,20 @@ rule promise12_unzip:
         archive=f"{PROMISE12_HOME}/{{folder}}.zip",
     output:
         folder=directory(f"{PROMISE12_HOME}/{{folder}}"),
+    wildcard_constraints:
+        folder=one_of(PROMISE12_FOLDERS),
+    params:
+        code=code("promise12_unzip"),
     log:
         "logs/promise12/unzip/{folder}.log",
     benchmark:
         "results/promise12/benchmarks/unzip/{folder}.tsv"
-    wildcard_constraints:
-        folder=one_of(PROMISE12_FOLDERS),
-    conda:
-        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=30,
-    params:
-        code=code("promise12_unzip"),
+    conda:
+        "../envs/analysis.yaml"
     script:
         "../workflow_scripts/promise12_unzip.py"
 
@@ -184,18 +179,18 @@ checkpoint promise12_sheet:
     output:
         sheet=f"{PROMISE12_HOME}/samples.tsv",
         split=f"{PROMISE12_HOME}/split.txt",
+    params:
+        root=promise12_root,
+        code=code("promise12_sheet"),
     log:
         "logs/promise12/promise12_sheet.log",
     benchmark:
         "results/promise12/benchmarks/promise12_sheet.tsv"
-    conda:
-        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=10,
-    params:
-        root=promise12_root,
-        code=code("promise12_sheet"),
+    conda:
+        "../envs/analysis.yaml"
     script:
         "../workflow_scripts/promise12_sheet.py"

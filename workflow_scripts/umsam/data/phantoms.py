@@ -29,7 +29,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
-from scipy.signal import fftconvolve
 
 from umsam.errors import InputError
 
@@ -239,7 +238,11 @@ def _anatomy(
     tissue = _paint(rng, tissue, np.broadcast_to(spine, shape), MARROW)
 
     free = (skin < -FAT_RING) & (spine > MARGIN)
-    layout = max((_layout(rng, organs, free) for _ in range(LAYOUTS)), key=len)
+    layout: dict[int, Outline] = {}
+    for _ in range(LAYOUTS):
+        layout = max(layout, _layout(rng, organs, free), key=len)
+        if len(layout) == len(organs):
+            break
     label = np.zeros(shape, np.uint8)
     for index, outline in sorted(layout.items()):
         organ = organs[index]
@@ -271,9 +274,7 @@ def _layout(
         angle = np.deg2rad(rng.uniform(-organ.tilt, organ.tilt))
         outline = Outline(middle, organ.axes, angle, _wobble(rng, 0.03))
         footprint = outline.distance(y, x) < MARGIN
-        overlap = fftconvolve(taken, footprint[::-1, ::-1], mode="full")
-        overlap = overlap[height - 1 - height // 2 :, width - 1 - width // 2 :][:height, :width]
-        rows, columns = np.nonzero(free & (overlap < 0.5))
+        rows, columns = np.nonzero(free & (_overlap(taken, footprint) < 0.5))
         if len(rows) == 0:
             continue
         chosen = rng.integers(len(rows))
@@ -281,6 +282,15 @@ def _layout(
         layout[index] = outline
         taken = taken | (outline.distance(y, x) < MARGIN)
     return layout
+
+
+def _overlap(taken: np.ndarray, footprint: np.ndarray) -> np.ndarray:
+    """Taken pixels under a footprint, [H, W]: for each place that its middle pixel is moved to."""
+    height, width = taken.shape
+    size = (2 * height, 2 * width)  # room for no wrap-around
+    spectrum = np.fft.rfft2(taken, size) * np.conj(np.fft.rfft2(footprint, size))
+    shifts = np.fft.irfft2(spectrum, size)
+    return np.roll(shifts, (height // 2, width // 2), axis=(0, 1))[:height, :width]
 
 
 def _with_vessels(rng: np.random.Generator, tissue: np.ndarray, free: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from umsam.data.nifti_checks import nifti_fault
 from umsam.errors import InputError
 from umsam.files import whole
 
@@ -59,10 +60,7 @@ def read_volume(path: str | Path) -> Volume:
     if np.issubdtype(array.dtype, np.floating):
         bad = array.size - np.count_nonzero(np.isfinite(array))
         if bad:
-            raise InputError(
-                f"{path}: {bad} of {array.size} voxels are not finite (NaN or infinite). Replace "
-                "them (for example by 0) before this volume is used."
-            )
+            raise _unusable(path, f"{bad} of {array.size} voxels are not finite (NaN or infinite)")
     x, y, z = image.GetSpacing()
     return Volume(array, (z, y, x), image.GetOrigin(), image.GetDirection())
 
@@ -145,13 +143,14 @@ def _read_image(path: Path) -> sitk.Image:
             f"{path}: no such file. Correct the path in the sample sheet (paths are relative to "
             "the sheet, or to data_root where the data set gives one)."
         )
+    if path.name.endswith((".nii", ".nii.gz")):
+        fault = nifti_fault(path)
+        if fault:
+            raise _unusable(path, fault)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise InputError(
-            f"{path}: not readable as a volume ({_reason(error)}). NIfTI, MetaImage (.mhd with its "
-            ".raw beside it, .mha) and NRRD are read; the file may be cut short or of another type."
-        ) from error
+        raise _unusable(path, _reason(error)) from error
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[:, :, :, 0]
     if image.GetDimension() == 2:
@@ -168,6 +167,13 @@ def _read_image(path: Path) -> sitk.Image:
             "scalar volume is needed: save one channel (or the magnitude) alone."
         )
     return image
+
+
+def _unusable(path: str | Path, fault: str) -> InputError:
+    return InputError(
+        f"{path}: not usable as a volume: {fault}. NIfTI, MetaImage (.mha, or .mhd with its .raw "
+        "beside it) and NRRD are read; copy or export the file again, with finite values only."
+    )
 
 
 def _reason(error: RuntimeError) -> str:
