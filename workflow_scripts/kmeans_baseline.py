@@ -20,8 +20,9 @@ with job(snakemake):
         k = json.loads(Path(snakemake.input.target).read_text())["k"]
 
     if snakemake.wildcards.method == "kmeans_dino":
-        from umsam.devices import default_device
         from umsam.pseudo_labels.dino import feature_maps, load_dino
+
+        from umsam.devices import default_device
 
         dino, device = snakemake.params.dino, default_device()
         model = load_dino(dino["model"], snakemake.input.get("weights"), device, dino["image_size"])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
+
 from umsam.baselines.kmeans import best_cluster, cluster, cluster_feature_maps, cluster_intensity
 from umsam.evaluation.metrics import dice
 

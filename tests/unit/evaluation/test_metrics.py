@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from medpy.metric.binary import dc
+
 from umsam.data.volumes import Volume, write_volume
 from umsam.errors import InputError
 from umsam.evaluation.case_metrics import METRIC_COLUMNS, case_metrics, read_metrics

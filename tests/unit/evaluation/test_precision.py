@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from umsam.evaluation.precision import iou_with_label, precision_table, recall_table, slice_ious
 
 

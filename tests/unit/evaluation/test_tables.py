@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+
 from umsam.evaluation.methods import ablation_methods, comparison_rows
 from umsam.evaluation.tables import (
     COMPARISON_COLUMNS,
