@@ -1,0 +1,1 @@
+"""From volumes to pseudo-labels (eq. 1-5): SAM's everything mode, shape priors, ROI clustering."""

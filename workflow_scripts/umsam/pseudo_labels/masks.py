@@ -1,0 +1,106 @@
+"""The masks of one slice with everything SAM says about them, and their file."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umsam.errors import InputError
+from umsam.files import whole
+
+
+@dataclass(frozen=True)
+class SliceMasks:
+    """The K class-agnostic ROIs of one slice (eq. 1), in the generator's order; K may be 0.
+
+    Attributes
+    ----------
+    masks
+        bool [K, H, W].
+    predicted_iou, stability_score
+        float32 [K], SAM's own estimates of quality.
+    box
+        int32 [K, 4]: x and y of the first column and row, then the last column minus the first and
+        the last row minus the first (Meta's XYWH: a box one pixel wide has the width 0).
+    point
+        float32 [K, 2]: x, y of the grid point that the mask answers.
+    """
+
+    masks: NDArray[np.bool_]
+    predicted_iou: NDArray[np.float32]
+    stability_score: NDArray[np.float32]
+    box: NDArray[np.int32]
+    point: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        k = len(self.masks)
+        shapes = {"predicted_iou": (k,), "stability_score": (k,), "box": (k, 4), "point": (k, 2)}
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name}: {getattr(self, name).shape} for {k} masks")
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @property
+    def area(self) -> NDArray[np.int64]:
+        """Pixels of each mask, [K]."""
+        return np.count_nonzero(self.masks, axis=(1, 2))
+
+
+def no_masks(height: int, width: int) -> SliceMasks:
+    """A slice on which nothing was found."""
+    return SliceMasks(
+        masks=np.zeros((0, height, width), bool),
+        predicted_iou=np.zeros(0, np.float32),
+        stability_score=np.zeros(0, np.float32),
+        box=np.zeros((0, 4), np.int32),
+        point=np.zeros((0, 2), np.float32),
+    )
+
+
+def slice_file(folder: str | Path, z: int) -> Path:
+    """The masks file of slice `z` in a case's folder."""
+    return Path(folder) / f"slice_{z:03d}.npz"
+
+
+def write_slice_masks(path: str | Path, m: SliceMasks) -> None:
+    """Write a compressed .npz: eight pixels a byte, plain arrays only."""
+    with whole(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            packed=np.packbits(m.masks.reshape(len(m), -1), axis=1),
+            shape=np.array(m.masks.shape, np.int64),
+            predicted_iou=m.predicted_iou.astype(np.float32),
+            stability_score=m.stability_score.astype(np.float32),
+            box=m.box.astype(np.int32),
+            point=m.point.astype(np.float32),
+        )
+
+
+def read_slice_masks(path: str | Path) -> SliceMasks:
+    """Read what `write_slice_masks` wrote; never unpickles.
+
+    Raises
+    ------
+    InputError
+        The file is missing, cut short or of another kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            k, height, width = (int(n) for n in file["shape"])
+            bits = np.unpackbits(file["packed"], axis=1, count=height * width)
+            return SliceMasks(
+                masks=bits.astype(bool).reshape(k, height, width),
+                predicted_iou=file["predicted_iou"],
+                stability_score=file["stability_score"],
+                box=file["box"],
+                point=file["point"],
+            )
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: not a file of slice masks ({error}). Delete its folder, so that everything "
+            "mode makes it again."
+        ) from error

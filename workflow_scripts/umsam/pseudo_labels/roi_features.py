@@ -1,0 +1,48 @@
+"""ROI pooling (eq. 4): the feature of an ROI is the mean of the feature map over its pixels."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def overlap(patches: int, pixels: int) -> NDArray[np.float64]:
+    """How much of each pixel lies in each patch, along one axis: [patches, pixels].
+
+    Both tile the same length edge to edge, so that every column sums to 1.
+    """
+    patch_edges = np.arange(patches + 1) * (pixels / patches)
+    pixel_edges = np.arange(pixels + 1)
+    upper = np.minimum(patch_edges[1:, None], pixel_edges[None, 1:])
+    lower = np.maximum(patch_edges[:-1, None], pixel_edges[None, :-1])
+    return np.clip(upper - lower, 0.0, 1.0)
+
+
+def roi_features(
+    feature_map: NDArray[np.floating], masks: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Mean of the feature map over each mask.
+
+    A pixel takes the feature of the patch it lies in, or the mean of those it straddles, weighted
+    by overlap. So an ROI smaller than a patch has a feature too, and where the patches divide the
+    slice evenly this is the plain mean over the pixels of the map enlarged to the slice.
+
+    Parameters
+    ----------
+    feature_map
+        [D, h, w], covering the slice edge to edge.
+    masks
+        [R, H, W], none of them empty.
+
+    Returns
+    -------
+    float32 [R, D].
+    """
+    dimension, h, w = feature_map.shape
+    rois, height, width = masks.shape
+    if rois == 0:
+        return np.zeros((0, dimension), np.float32)
+    rows, columns = overlap(h, height), overlap(w, width)
+    weights = (rows @ masks.astype(np.float64) @ columns.T).reshape(rois, h * w)
+    area = weights.sum(axis=1, keepdims=True)
+    if not area.all():
+        raise ValueError("an empty mask has no feature")
+    return (weights / area @ feature_map.reshape(dimension, h * w).T).astype(np.float32)

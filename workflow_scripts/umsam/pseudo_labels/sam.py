@@ -1,0 +1,142 @@
+"""Loading SAM: the compact model or Meta's official ones, weights checked and never unpickled.
+
+Official models: Kirillov et al., "Segment Anything", 2023, through the package segment-anything.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+from umsam.errors import InputError
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+HOST = "https://dl.fbaipublicfiles.com/segment_anything"
+OFFICIAL = {
+    "vit_b": f"{HOST}/sam_vit_b_01ec64.pth",
+    "vit_l": f"{HOST}/sam_vit_l_0b3195.pth",
+    "vit_h": f"{HOST}/sam_vit_h_4b8939.pth",
+}
+MODELS = ("compact", *OFFICIAL)
+
+_META = {
+    "pred_iou_thresh": 0.88,
+    "stability_score_thresh": 0.95,
+    "stability_score_offset": 1.0,
+}
+# What a null in the configuration stands for: the thresholds that a model's scores are made for.
+GENERATOR_DEFAULTS: dict[str, dict[str, float]] = {
+    "compact": {
+        "pred_iou_thresh": 0.6,
+        "stability_score_thresh": 0.7,
+        "stability_score_offset": 1.0,
+    },
+    **dict.fromkeys(OFFICIAL, _META),
+}
+
+
+def generator_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The `sam` section of the configuration with each null threshold replaced by the model's own."""
+    own = GENERATOR_DEFAULTS[settings["model"]]
+    return {key: own.get(key) if value is None else value for key, value in settings.items()}
+
+
+def load_sam(
+    model: str,
+    checkpoint: str | Path,
+    device: str,
+    sha256: str | None = None,
+    builders: Mapping[str, Callable[..., "Sam"]] | None = None,
+) -> "Sam":
+    """SAM in evaluation mode on a device.
+
+    Parameters
+    ----------
+    model
+        compact, vit_b, vit_l or vit_h.
+    checkpoint
+        A state dict as Meta publishes it (or of the compact model), read with ``weights_only``.
+    sha256
+        Of the file, checked first; None leaves the check out.
+    builders
+        Model name -> function of ``checkpoint=None`` that builds the bare network; None takes
+        segment_anything's registry.
+
+    Raises
+    ------
+    InputError
+        The model has no such name; the file is missing, is not the expected one, or does not fit.
+    """
+    if model not in MODELS:
+        raise InputError(f"sam.model: {model!r} is not one of {', '.join(MODELS)}.")
+    checkpoint = Path(checkpoint)
+    if not checkpoint.is_file():
+        raise InputError(f"{checkpoint}: no such file. {_remedy(model)}")
+    check_sha256(checkpoint, sha256, "sam.sha256")
+    try:
+        if model == "compact":
+            from umsam.pseudo_labels.compact_sam import build_compact_sam
+
+            sam = build_compact_sam(checkpoint)
+        else:
+            sam = _official(model, checkpoint, builders)
+    except (RuntimeError, AttributeError, TypeError, EOFError, UnpicklingError) as error:
+        raise InputError(
+            f"{checkpoint}: does not hold the weights of SAM {model}: {_first_lines(error)} "
+            f"{_remedy(model)}"
+        ) from error
+    return sam.eval().to(device)
+
+
+def check_sha256(path: Path, expected: str | None, key: str) -> None:
+    """Compare a file's SHA-256 with what the configuration states under `key`.
+
+    Raises
+    ------
+    InputError
+        They differ: names both.
+    """
+    if expected is None:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise InputError(
+            f"{path}: sha256 is {found}, but {key} states {expected}. The file is another one or "
+            f"was cut short: fetch it again, or correct {key}."
+        )
+
+
+def _official(
+    model: str, checkpoint: Path, builders: Mapping[str, Callable[..., "Sam"]] | None
+) -> "Sam":
+    import torch
+    from segment_anything import sam_model_registry
+
+    sam = (builders or sam_model_registry)[model](checkpoint=None)
+    # Only files in PyTorch's zip format can be mapped: ViT-H is then read once, not copied first.
+    mapped = zipfile.is_zipfile(checkpoint)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mapped)
+    sam.load_state_dict(state)
+    return sam
+
+
+def _remedy(model: str) -> str:
+    if model == "compact":
+        return (
+            "The compact SAM ships as resources/compact_sam.pt: leave sam.checkpoint null, or set "
+            "it to such a file."
+        )
+    return (
+        f"Leave sam.checkpoint null to have it downloaded, or fetch {OFFICIAL[model]} and set "
+        "sam.checkpoint to the file."
+    )
+
+
+def _first_lines(error: Exception, count: int = 2) -> str:
+    lines = [line.strip()[:300] for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:count]) or type(error).__name__

@@ -1,0 +1,131 @@
+"""Shape priors (eq. 3): ROIs that are too small, too large, too tall or too wide are not valid."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from umsam.configuration import as_number
+from umsam.pseudo_labels.masks import SliceMasks
+
+ROI_COLUMNS = [
+    "case",
+    "slice",
+    "index",
+    "pixels",
+    "area_ratio",
+    "aspect_ratio",
+    "area_mm2",
+    "valid",
+    "rejected_by",
+    "predicted_iou",
+    "stability_score",
+]
+ATTRIBUTE_OF = {
+    "v_min": "area_ratio",
+    "v_max": "area_ratio",
+    "a_min": "aspect_ratio",
+    "a_max": "aspect_ratio",
+}
+TOLERANCE = 1e-9  # relative: bounds are inclusive although 2/3 is no binary number
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class ShapePriors:
+    """Inclusive bounds of V (share of the slice's pixels) and A (box width / box height)."""
+
+    v_min: float
+    v_max: float
+    a_min: float
+    a_max: float
+
+    @classmethod
+    def of(cls, settings: Mapping[str, float | str]) -> "ShapePriors":
+        """From the `shape_priors` section of the configuration, fractions such as 2/3 included."""
+        return cls(**{key: as_number(value) for key, value in settings.items()})
+
+    def rejected_by(self, area_ratio: float, aspect_ratio: float) -> str:
+        """The bounds that an ROI violates, joined by ";" (empty: it is valid)."""
+        violated = {
+            "v_min": area_ratio < self.v_min * (1 - TOLERANCE),
+            "v_max": area_ratio > self.v_max * (1 + TOLERANCE),
+            "a_min": aspect_ratio < self.a_min * (1 - TOLERANCE),
+            "a_max": aspect_ratio > self.a_max * (1 + TOLERANCE),
+        }
+        return ";".join(bound for bound, is_violated in violated.items() if is_violated)
+
+
+def aspect_ratios(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """A of masks [K, H, W]: columns of the bounding box / its rows, in pixels; NaN if empty."""
+    columns, rows = _extent(masks.any(axis=1)), _extent(masks.any(axis=2))
+    return np.divide(columns, rows, out=np.full(len(masks), np.nan), where=rows > 0)
+
+
+def roi_table(
+    case: str, z: int, m: SliceMasks, pixel: tuple[float, float], priors: ShapePriors
+) -> pd.DataFrame:
+    """One row (`ROI_COLUMNS`) per ROI of a slice.
+
+    Parameters
+    ----------
+    pixel
+        Size of a pixel in mm, (y, x).
+    """
+    pixels = m.area
+    area_ratio = pixels / (m.masks.shape[1] * m.masks.shape[2])
+    aspect_ratio = aspect_ratios(m.masks)
+    rejected_by = [priors.rejected_by(*both) for both in zip(area_ratio, aspect_ratio, strict=True)]
+    return pd.DataFrame(
+        {
+            "case": [case] * len(m),
+            "slice": np.full(len(m), z, int),
+            "index": np.arange(len(m)),
+            "pixels": pixels,
+            "area_ratio": area_ratio,
+            "aspect_ratio": aspect_ratio,
+            "area_mm2": pixels * (pixel[0] * pixel[1]),
+            "valid": np.array([not bounds for bounds in rejected_by], bool),
+            "rejected_by": rejected_by,
+            "predicted_iou": m.predicted_iou,
+            "stability_score": m.stability_score,
+        },
+        columns=ROI_COLUMNS,
+    )
+
+
+def read_rois(path: str) -> pd.DataFrame:
+    """Read a case's ROI table; a table without rows keeps its columns."""
+    table = pd.read_csv(path, dtype={"case": str, "rejected_by": str}, keep_default_na=False,
+                        na_values={"aspect_ratio": [""]})  # fmt: skip
+    return table.astype({"valid": bool})
+
+
+def rejections(rois: pd.DataFrame) -> str:
+    """Why no ROI is valid, for the user: which prior rejects most, and what the ROIs measure."""
+    if rois.empty:
+        return (
+            "everything mode found no ROI at all. Lower sam.pred_iou_thresh or "
+            "sam.stability_score_thresh, or raise sam.points_per_side"
+        )
+    bounds = rois["rejected_by"].str.split(";")
+    counts = {bound: sum(bound in found for found in bounds) for bound in ATTRIBUTE_OF}
+    most = max(counts, key=counts.__getitem__)
+    attribute = ATTRIBUTE_OF[most]
+    measured = rois[attribute].quantile(list(QUANTILES))
+    quantiles = ", ".join(f"{100 * q:g} %: {value:.3g}" for q, value in measured.items())
+    others = ", ".join(f"{bound} {count}" for bound, count in counts.items())
+    return (
+        f"shape_priors.{most} rejects most, {counts[most]} of {len(rois)} ROIs ({others}). Their "
+        f"{attribute} has the quantiles {quantiles}: relax shape_priors.{most} if the target can "
+        "be among them"
+    )
+
+
+def _extent(occupied: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Last minus first occupied position plus one, for each row of [K, N]; 0 where none is."""
+    first = occupied.argmax(axis=1)
+    last = occupied.shape[1] - 1 - occupied[:, ::-1].argmax(axis=1)
+    return np.where(occupied.any(axis=1), last - first + 1, 0)
