@@ -32,11 +32,19 @@ FIGURE_TYPES = ["png", "pdf"]
 TABLE_TYPES = ["csv", "md", "tex"]
 
 pseudo_label_volumes = of_run("results/{dataset}/pseudo_labels/{case}.nii.gz")
-cluster_figures = of_run(expand("results/{{dataset}}/figures/{figure}.{type}", figure=["sse", "clusters"], type=FIGURE_TYPES))
-comparison_tables = of_run(expand("results/{{dataset}}/tables/table1.{type}", type=TABLE_TYPES), "test", labelled=True)
+cluster_figures = of_run(
+    expand("results/{{dataset}}/figures/{figure}.{type}", figure=["sse", "clusters"], type=FIGURE_TYPES)
+)
+comparison_tables = of_run(
+    expand("results/{{dataset}}/tables/table1.{type}", type=TABLE_TYPES), "test", labelled=True
+)
 contour_figures = of_run(expand("results/{{dataset}}/figures/fig2.{type}", type=FIGURE_TYPES), "test")
-precision_figures = of_run(expand("results/{{dataset}}/figures/fig3a.{type}", type=FIGURE_TYPES), "train", labelled=True)
-ablation_figures = of_run(expand("results/{{dataset}}/figures/fig3b.{type}", type=FIGURE_TYPES), "val", labelled=True)
+precision_figures = of_run(
+    expand("results/{{dataset}}/figures/fig3a.{type}", type=FIGURE_TYPES), "train", labelled=True
+)
+ablation_figures = of_run(
+    expand("results/{{dataset}}/figures/fig3b.{type}", type=FIGURE_TYPES), "val", labelled=True
+)
 
 
 rule all:
