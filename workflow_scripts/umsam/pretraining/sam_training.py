@@ -251,6 +251,11 @@ def positions(sam: Sam, coords: torch.Tensor, size: int) -> torch.Tensor:
     return encoded.reshape(*coords.shape[:-1], -1)
 
 
+def _repeat(x: torch.Tensor, times: int) -> torch.Tensor:
+    """`repeat_interleave` along the first axis, whose gradient is a plain sum."""
+    return x[:, None].expand(-1, times, *x.shape[1:]).flatten(0, 1) if times > 1 else x
+
+
 def _heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     """[n, tokens, channels] to [n, heads, tokens, channels / heads]."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -259,7 +264,8 @@ def _heads(x: torch.Tensor, heads: int) -> torch.Tensor:
 def _attend(block: Attention, q, k, v) -> torch.Tensor:
     """segment_anything's attention for inputs that are projected already."""
     q, k, v = (_heads(x, block.num_heads) for x in (q, k, v))
-    return block.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+    weight = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1)
+    return block.out_proj((weight.to(v.dtype) @ v).transpose(1, 2).flatten(2))
 
 
 def _upscale(decoder: MaskDecoder, x: torch.Tensor) -> torch.Tensor:
@@ -310,11 +316,11 @@ def decode(sam: Sam, embedding, coords, labels, size: int) -> tuple[torch.Tensor
         k = read.k_proj(keys) + F.linear(place, read.k_proj.weight)
         v = read.v_proj(keys)
         q = write.q_proj(keys) + F.linear(place, write.q_proj.weight)
-        k, v, q = (x.repeat_interleave(each, 0) for x in (k, v, q))
+        k, v, q = (_repeat(x, each) for x in (k, v, q))
         queries = layer.norm2(queries + _attend(read, read.q_proj(queries + tokens), k, v))
         queries = layer.norm3(queries + layer.mlp(queries))
         update = _attend(write, q, write.k_proj(queries + tokens), write.v_proj(queries))
-        keys = layer.norm4(keys.to(update.dtype).repeat_interleave(each, 0) + update)
+        keys = layer.norm4(_repeat(keys.to(update.dtype), each) + update)
         each = 1
     last = transformer.final_attn_token_to_image
     k = last.k_proj(keys) + F.linear(place, last.k_proj.weight)
@@ -324,8 +330,8 @@ def decode(sam: Sam, embedding, coords, labels, size: int) -> tuple[torch.Tensor
         [mlp(queries[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1
     )
     fine = _upscale(decoder, keys)
-    masks = (vectors @ fine.flatten(1, 2).transpose(1, 2)).unflatten(-1, (h * w, 16))
-    return _unfold(masks, h, w), decoder.iou_prediction_head(queries[:, 0])
+    masks = (fine.flatten(1, 2) @ vectors.transpose(1, 2)).transpose(1, 2)
+    return _unfold(masks.unflatten(-1, (h * w, 16)), h, w), decoder.iou_prediction_head(queries[:, 0])
 
 
 # ----------------------------------------------------------------------------------------- losses
