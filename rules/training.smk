@@ -40,20 +40,20 @@ rule train:
         best="results/{dataset}/training/{variant}/seed{seed}/unet.pt",
         last="results/{dataset}/training/{variant}/seed{seed}/last.pt",
         log="results/{dataset}/training/{variant}/seed{seed}/log.csv",
-    params:
-        settings=training_settings,
-        code=code("train"),
     log:
         "logs/{dataset}/train/{variant}_seed{seed}.log",
     benchmark:
         "results/{dataset}/benchmarks/train/{variant}_seed{seed}.tsv"
+    conda:
+        "../envs/torch.yaml"
     threads: 4
     resources:
         mem_mb=16000,
         runtime=720,
         gpu=gpus(),
-    conda:
-        "../envs/torch.yaml"
+    params:
+        settings=training_settings,
+        code=code("train"),
     script:
         "../workflow_scripts/train.py"
 
@@ -65,20 +65,20 @@ rule predict:
     output:
         mask="results/{dataset}/predictions/{variant}_seed{seed}/{case}.nii.gz",
         time="results/{dataset}/predictions/{variant}_seed{seed}/{case}.json",
-    params:
-        largest_component=setting("prediction.largest_component"),
-        code=code("predict"),
     log:
         "logs/{dataset}/predict/{variant}_seed{seed}/{case}.log",
     benchmark:
         "results/{dataset}/benchmarks/predict/{variant}_seed{seed}/{case}.tsv"
+    conda:
+        "../envs/torch.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=15,
         gpu=gpus(),
-    conda:
-        "../envs/torch.yaml"
+    params:
+        largest_component=setting("prediction.largest_component"),
+        code=code("predict"),
     script:
         "../workflow_scripts/predict.py"
 

@@ -1,6 +1,7 @@
 """Segment whole volumes with a trained UNet."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -24,9 +25,10 @@ def load_unet(path: str | Path, device: str) -> UNet:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
         unet = UNet()
         unet.load_state_dict(checkpoint["weights"])
-    except (KeyError, RuntimeError, TypeError) as error:
+    except (EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
         raise InputError(
-            f"{path}: not a checkpoint of this UNet ({error}). Delete it and train again."
+            f"{path}: not a checkpoint of this UNet ({type(error).__name__}). Delete it and run "
+            "again, so that it is trained anew."
         ) from error
     return unet.to(device).eval()
 

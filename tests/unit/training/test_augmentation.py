@@ -1,0 +1,162 @@
+"""One affine for image, target and SAM's features: all three show the same place."""
+
+import numpy as np
+import pytest
+import torch
+
+from umsam.training.augmentation import (
+    Affines,
+    add_noise,
+    random_affines,
+    sample_images,
+    sample_sam_features,
+)
+
+SIZES = [(96, 96), (80, 128), (150, 70), (40, 56)]
+
+
+def identity(size: torch.Tensor, crop: int) -> Affines:
+    return random_affines(size, crop, 0.0, False, np.random.default_rng(0))
+
+
+def coordinates(height: int, width: int, frame: tuple[int, int] | None = None) -> torch.Tensor:
+    """An image [1, 2, *frame] whose value is the position (x, y) of its pixel's centre."""
+    x = (torch.arange(width) + 0.5).expand(height, width)
+    y = (torch.arange(height) + 0.5)[:, None].expand(height, width)
+    image = torch.zeros(1, 2, *(frame or (height, width)))
+    image[0, :, :height, :width] = torch.stack([x, y])
+    return image
+
+
+def coordinate_features(height: int, width: int, cells: int) -> torch.Tensor:
+    """What SAM's features would be if they held positions; its padding holds nonsense."""
+    side = max(height, width)
+    centre = (torch.arange(cells) + 0.5) * side / cells
+    x, y = centre.expand(cells, cells), centre[:, None].expand(cells, cells)
+    features = torch.stack([x, y])[None]
+    cell = side / cells
+    padding = (x - cell / 2 >= width) | (y - cell / 2 >= height)
+    return features.masked_fill(padding, -1e4)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 48), (33, 64), (31, 17)])
+def test_identity_returns_the_slice_in_the_middle_of_the_crop(size):
+    image = torch.rand(1, 1, *size)
+    crop = sample_images(image, identity(torch.tensor([size]), 64))
+    top, left = ((64 - n) // 2 for n in size)
+    expected = torch.zeros(1, 1, 64, 64)
+    expected[:, :, top : top + size[0], left : left + size[1]] = image
+    torch.testing.assert_close(crop, expected, atol=1e-4, rtol=0)
+
+
+def test_crops_without_rotation_are_windows():
+    image = torch.rand(1, 1, 90, 70)
+    affines = random_affines(torch.tensor([[90, 70]]), 64, 0.0, False, np.random.default_rng(3))
+    left, top = (affines.centre[0] - 32).int().tolist()
+    assert 0 < top <= 26 and 0 <= left <= 6
+    crop = sample_images(image, affines)
+    window = image[:, :, top : top + 64, left : left + 64]
+    torch.testing.assert_close(crop, window, atol=1e-4, rtol=0)
+
+
+def test_quarter_turns_and_mirrors_are_the_eight_of_the_square():
+    image = torch.rand(1, 1, 32, 32)
+    square = [torch.rot90(x, k, (2, 3)) for x in (image, image.flip(-1)) for k in range(4)]
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(60):
+        crop = sample_images(image, random_affines(torch.tensor([[32, 32]]), 32, 0.0, True, rng))
+        same = [i for i, x in enumerate(square) if torch.allclose(crop, x, atol=1e-4)]
+        assert len(same) == 1
+        seen.update(same)
+    assert seen == set(range(8))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("cells", [24, 64])
+def test_image_and_sam_features_show_the_same_place(size, cells):
+    """Coordinates in, the augmented coordinates out: to half a feature pixel, as method demands."""
+    height, width = size
+    image, features = coordinates(*size), coordinate_features(height, width, cells).half()
+    half_cell = max(size) / cells / 2
+    for seed in range(10):
+        affines = random_affines(torch.tensor([size]), 64, 20.0, True, np.random.default_rng(seed))
+        sampled, valid = sample_sam_features(features, affines)
+        crop = sample_images(image, affines)
+        # a bottleneck cell's centre lies between four pixels of the crop: their mean is its place
+        places = crop.reshape(1, 2, 4, 16, 4, 16)[:, :, :, 7:9, :, 7:9].mean(dim=(3, 5))
+        inside = sample_images(torch.ones(1, 1, *size), affines)[0, 0]
+        inside = inside.reshape(4, 16, 4, 16)[:, 7:9, :, 7:9].amin(dim=(1, 3)) > 0.999
+        inner = (inside & valid[0])[None]
+        assert inner.any()
+        error = (sampled - places).abs().amax(dim=1)[inner]
+        assert error.max() <= half_cell + 0.1  # 0.1: positions of up to 150 in float16
+        truth = affines.grid(4)
+        on_slice = ((truth >= 0) & (truth <= torch.tensor([width, height]))).all(-1)
+        assert torch.equal(valid, on_slice)
+
+
+@pytest.mark.parametrize(("size", "rows", "columns"), [((64, 32), 4, 2), ((32, 64), 2, 4)])
+def test_validity_is_false_exactly_for_padding(size, rows, columns):
+    affines = Affines(
+        matrix=torch.eye(2)[None],
+        centre=torch.tensor([[32.0, 32.0]]),
+        size=torch.tensor([size]).float(),
+        crop=64,
+    )
+    sampled, valid = sample_sam_features(coordinate_features(*size, cells=16), affines)
+    expected = torch.zeros(4, 4, dtype=torch.bool)
+    expected[:rows, :columns] = True
+    assert torch.equal(valid[0], expected)
+    assert sampled.min() > 0  # the nonsense in the padding is never read
+
+
+def test_slices_of_different_sizes_share_a_batch():
+    sizes, frame = torch.tensor(SIZES), (150, 128)
+    images = torch.cat([coordinates(*size, frame) for size in SIZES])
+    features = torch.cat([coordinate_features(*size, cells=24) for size in SIZES])
+    together = random_affines(sizes, 64, 20.0, True, np.random.default_rng(5))
+    crops, (sampled, valid) = (
+        sample_images(images, together),
+        sample_sam_features(features, together),
+    )
+    for i, size in enumerate(SIZES):
+        alone = Affines(
+            *(getattr(together, f)[i : i + 1] for f in ("matrix", "centre", "size")), 64
+        )
+        crop = sample_images(coordinates(*size), alone)
+        torch.testing.assert_close(crops[i : i + 1], crop, atol=1e-2, rtol=0)
+        s, v = sample_sam_features(features[i : i + 1], alone)
+        torch.testing.assert_close(sampled[i : i + 1], s)
+        assert torch.equal(valid[i : i + 1], v)
+
+
+def test_target_stays_binary_and_on_the_image():
+    y, x = torch.meshgrid(torch.arange(80.0), torch.arange(100.0), indexing="ij")
+    disc = ((x - 55) ** 2 + (y - 40) ** 2 < 20**2).float()[None, None]
+    for seed in range(10):
+        affines = random_affines(
+            torch.tensor([[80, 100]]), 96, 20.0, True, np.random.default_rng(seed)
+        )
+        target = sample_images(disc, affines, mode="nearest")
+        assert set(target.unique().tolist()) == {0.0, 1.0}
+        image = sample_images(disc, affines) > 0.5
+        assert (image != target.bool()).float().mean() < 0.01
+
+
+def test_rotation_keeps_within_its_bound_and_areas():
+    affines = random_affines(
+        torch.tensor([[64, 64]] * 200), 64, 20.0, False, np.random.default_rng(0)
+    )
+    angle = torch.atan2(affines.matrix[:, 1, 0], affines.matrix[:, 0, 0]).rad2deg()
+    assert 18 < angle.abs().max() <= 20
+    assert angle.min() < -15 and angle.max() > 15
+    torch.testing.assert_close(torch.linalg.det(affines.matrix), torch.ones(200))
+
+
+def test_noise_has_its_deviation_and_its_share():
+    images = torch.zeros(400, 1, 32, 32)
+    noisy = add_noise(images, 0.05, 0.5, torch.Generator().manual_seed(0))
+    touched = (noisy != 0).flatten(1).any(dim=1)
+    assert 0.4 < touched.float().mean() < 0.6
+    assert noisy[touched].std() == pytest.approx(0.05, rel=0.02)
+    assert torch.equal(add_noise(images, 0.05, 0.0, torch.Generator()), images)

@@ -1,0 +1,84 @@
+"""Reading training cases, and collecting slices of different sizes into batches."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from umsam.data.volumes import Volume, write_volume
+from umsam.errors import InputError
+from umsam.training.dataset import SliceDataset, read_training_cases
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Volumes a (3 slices), b (1 slice, wider), c (no target); features that hold the slice."""
+    rng = np.random.default_rng(0)
+    paths = {"volumes": [], "targets": [], "sam_features": []}
+    for case, shape in {"a": (3, 20, 24), "b": (1, 30, 18), "c": (2, 20, 24)}.items():
+        image = rng.random(shape, dtype=np.float32)
+        like = Volume(image, (4.0, 1.0, 1.0))
+        features = np.zeros((shape[0], 256, 4, 4), dtype=np.float16)
+        features += np.arange(shape[0], dtype=np.float16).reshape(-1, 1, 1, 1)
+        for kind, name in (("volumes", f"{case}.nii.gz"), ("targets", f"{case}.nii.gz")):
+            path = tmp_path / kind / name
+            path.parent.mkdir(exist_ok=True)
+            if kind == "targets" and case == "c":
+                continue
+            array = image if kind == "volumes" else (image > 0.9).astype(np.uint8)
+            write_volume(path, array, like)
+            paths[kind].append(path)
+        path = tmp_path / f"{case}.npy"
+        np.save(path, features)
+        paths["sam_features"].append(path)
+    return paths
+
+
+def test_cases_go_together_by_name_whatever_the_order(files, caplog):
+    with caplog.at_level(logging.INFO):
+        cases = read_training_cases(
+            files["volumes"], files["targets"][::-1], files["sam_features"][::-1]
+        )
+    assert [case.image.shape for case in cases] == [(3, 20, 24), (1, 30, 18)]
+    assert all(np.array_equal(case.target, case.image > 0.9) for case in cases)
+    assert isinstance(cases[0].sam_features, np.memmap)
+    assert "no label: c" in caplog.text
+
+
+def test_batch_of_slices_of_different_sizes(files):
+    cases = read_training_cases(files["volumes"], files["targets"], files["sam_features"])
+    dataset = SliceDataset(cases)
+    assert len(dataset) == 4
+    batch = dataset.batch([2, 3])
+    assert batch.image.shape == batch.target.shape == (2, 1, 30, 24)
+    assert batch.size.tolist() == [[20, 24], [30, 18]]
+    assert np.array_equal(batch.image[0, 0, :20, :24], cases[0].image[2])
+    assert np.array_equal(batch.image[1, 0, :30, :18], cases[1].image[0])
+    assert not batch.image[0, 0, 20:].any() and not batch.image[1, 0, :, 18:].any()
+    assert [float(f.max()) for f in batch.sam_features] == [2, 0]
+    without = SliceDataset(read_training_cases(files["volumes"], files["targets"]))
+    assert without.batch([0]).sam_features is None
+
+
+def test_positive_slices(files):
+    cases = read_training_cases(files["volumes"], files["targets"])
+    cases[0].target[:] = 0
+    assert SliceDataset(cases).positive_slices == int(cases[1].target.any())
+
+
+def test_no_label_at_all(files):
+    with pytest.raises(InputError, match=r"no training case has a label.*sample sheet"):
+        read_training_cases(files["volumes"], [])
+
+
+def test_files_that_do_not_fit(files):
+    write_volume(files["targets"][0], np.zeros((3, 20, 20), np.uint8),
+                 Volume(np.zeros((3, 20, 20)), (4.0, 1.0, 1.0)))  # fmt: skip
+    with pytest.raises(InputError, match=r"targets/a\.nii\.gz.*\(3, 20, 20\)"):
+        read_training_cases(files["volumes"], files["targets"])
+
+
+def test_features_of_another_volume(files):
+    np.save(files["sam_features"][1], np.zeros((5, 256, 4, 4), np.float16))
+    with pytest.raises(InputError, match=r"b\.npy"):
+        read_training_cases(files["volumes"], files["targets"], files["sam_features"])

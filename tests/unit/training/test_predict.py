@@ -1,0 +1,70 @@
+"""Prediction of whole volumes: sizes, padding, checkpoints, components."""
+
+import numpy as np
+import pytest
+import torch
+
+from umsam.errors import InputError
+from umsam.training.predict import largest_component, load_unet, predict_volume
+from umsam.training.train import Checkpoint
+from umsam.training.unet import UNet
+
+
+class Threshold(torch.nn.Module):
+    """A stand-in for the UNet that segments what is brighter than a half."""
+
+    def forward(self, x):
+        assert x.shape[-1] % 16 == x.shape[-2] % 16 == 0
+        return torch.cat([torch.full_like(x, 0.5), x], dim=1), None
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (5, 17, 31), (9, 40, 23)])
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_every_voxel_lands_where_it_was(shape, batch_size):
+    volume = np.random.default_rng(0).random(shape, dtype=np.float32)
+    mask = predict_volume(Threshold(), volume, "cpu", batch_size)
+    assert mask.dtype == np.uint8
+    assert np.array_equal(mask, volume > 0.5)
+
+
+def test_batches_do_not_matter_and_the_mode_is_kept():
+    torch.manual_seed(0)
+    unet = UNet().train()
+    volume = np.random.default_rng(0).random((5, 20, 36), dtype=np.float32)
+    masks = [predict_volume(unet, volume, "cpu", n) for n in (1, 5)]
+    assert unet.training
+    assert np.array_equal(*masks)
+
+
+def test_checkpoint_round_trip(tmp_path):
+    unet = UNet().eval()
+    path = tmp_path / "unet.pt"
+    Checkpoint(unet.state_dict(), epoch=3, val_dsc=0.5).save(path)
+    stored = torch.load(path, weights_only=True)
+    assert (stored["epoch"], stored["val_dsc"]) == (3, 0.5)
+    x = torch.rand(1, 1, 32, 32)
+    assert torch.equal(load_unet(path, "cpu")(x)[0], unet(x)[0])
+
+
+@pytest.mark.parametrize("content", [{"weights": {"a": torch.ones(1)}}, {"b": 1}, [1, 2]])
+def test_a_foreign_checkpoint_is_named(tmp_path, content):
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(InputError, match=r"other\.pt: not a checkpoint"):
+        load_unet(tmp_path / "other.pt", "cpu")
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
+    (tmp_path / "text.pt").write_text("not torch")
+    with pytest.raises(InputError, match=r"text\.pt: not a checkpoint"):
+        load_unet(tmp_path / "text.pt", "cpu")
+
+
+def test_largest_component():
+    mask = np.zeros((4, 10, 10), np.uint8)
+    mask[0:2, 0:3, 0:3] = 1  # 18 voxels
+    mask[2:4, 5:9, 5:9] = 1  # 32 voxels
+    mask[1, 3, 3] = 1  # touches the first by a corner only
+    kept = largest_component(mask)
+    assert kept.sum() == 32 and kept[2:4, 5:9, 5:9].all()
+    assert not largest_component(np.zeros_like(mask)).any()
+    assert np.array_equal(largest_component(kept), kept)

@@ -1,0 +1,209 @@
+"""Training as a whole: it learns, repeats itself, follows its schedule, and says when it fails."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from umsam.errors import InputError
+from umsam.training.dataset import SliceDataset, TrainingCase
+from umsam.training.train import TrainingSettings, mean_dsc, train
+from umsam.training.unet import UNet
+from umsam.training.variants import VARIANTS
+
+SIZE = 48
+
+
+def disc_volume(rng, slices=8, height=SIZE, width=SIZE):
+    """Finely textured discs beside darker, smooth ones; only the first count."""
+    y, x = np.mgrid[:height, :width]
+    image = np.empty((slices, height, width), np.float32)
+    label = np.zeros((slices, height, width), np.uint8)
+    for z in range(slices):
+        fine = rng.standard_normal((height, width))
+        smooth = gaussian_filter(rng.standard_normal((height, width)), 3)
+        image[z] = 0.2 + 0.03 * rng.standard_normal((height, width))
+        for target in (False, True):
+            if target and z == 0:
+                continue  # the first slice has none
+            r = rng.uniform(7, 11)
+            cy, cx = rng.uniform(r, height - r), rng.uniform(r, width - r)
+            disc = (y - cy) ** 2 + (x - cx) ** 2 < r * r
+            image[z][disc] = (0.7 + 0.15 * fine if target else 0.45 + 0.3 * smooth)[disc]
+            label[z] = disc if target else 0
+    return np.clip(image, 0, 1), label
+
+
+def discs(volumes, seed, features=False):
+    """Training cases; SAM's features, where asked for, tell disc from background."""
+    rng = np.random.default_rng(seed)
+    directions = rng.standard_normal((2, 256)) * 0.3
+    cases = []
+    for _ in range(volumes):
+        image, label = disc_volume(rng)
+        share = label.reshape(len(label), 12, SIZE // 12, 12, SIZE // 12).mean(axis=(2, 4))
+        classes = np.stack([1 - share, share])
+        sam = np.einsum("czhw,cd->zdhw", classes, directions).astype(np.float16)
+        cases.append(TrainingCase(image, label, sam if features else None))
+    return cases
+
+
+def settings(**changes):
+    defaults = dict(
+        epochs=2,
+        batch_size=4,
+        learning_rate=0.05,
+        momentum=0.9,
+        weight_decay=5e-4,
+        poly_power=0.9,
+        crop=SIZE,
+        rotation=20,
+        flip=True,
+        noise_sd=0.05,
+        noise_p=0.5,
+        validate_every=1,
+        lambda_1=0.1,
+        lambda_2=0.01,
+    )
+    return TrainingSettings(**{**defaults, **changes})
+
+
+def small(**changes):
+    return settings(crop=32, batch_size=3, **changes)
+
+
+def one_case(slices=2, **changes):
+    image, label = disc_volume(np.random.default_rng(0), slices, **changes)
+    return SliceDataset([TrainingCase(image, label)])
+
+
+def weights_equal(a, b):
+    return all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
+
+
+def test_triple_learns_discs_and_lowers_every_term():
+    training = SliceDataset(discs(4, seed=1, features=True))
+    held_out = [(case.image, case.target) for case in discs(2, seed=2)]
+    result = train(training, VARIANTS["triple"], settings(epochs=12), 0, "cpu")
+    first, last = result.history[0], result.history[-1]
+    for term in ("loss", "loss_ce", "loss_dice", "loss_cfkd", "loss_cckd"):
+        assert getattr(last, term) < 0.8 * getattr(first, term), term
+    unet = UNet().eval()
+    unet.load_state_dict(result.last.weights)
+    assert mean_dsc(unet, held_out, "cpu") > 0.9
+
+
+def test_same_seed_same_weights_other_seed_others():
+    cases = discs(1, seed=0, features=True)
+    cases = [TrainingCase(c.image[:4], c.target[:4], c.sam_features[:4]) for c in cases]
+    runs = []
+    for seed in (3, 3, 4):
+        torch.rand(5)  # what others draw from torch's generator must not matter
+        runs.append(train(SliceDataset(cases), VARIANTS["triple"], small(), seed, "cpu"))
+    assert weights_equal(runs[0].last, runs[1].last)
+    assert not weights_equal(runs[0].last, runs[2].last)
+
+
+def test_the_global_generator_is_left_as_it_was():
+    before = torch.get_rng_state()
+    train(one_case(), VARIANTS["plkd"], small(epochs=1), 0, "cpu")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_terms_of_a_variant():
+    cases = [
+        TrainingCase(c.image[:3], c.target[:3], c.sam_features[:3])
+        for c in discs(1, seed=0, features=True)
+    ]
+    rows = {
+        name: train(SliceDataset(cases), variant, small(epochs=1), 0, "cpu").history[0]
+        for name, variant in VARIANTS.items()
+    }
+    for name, row in rows.items():
+        weights = (1, 1, 0.1, 0.01)
+        terms = (row.loss_ce, row.loss_dice, row.loss_cfkd, row.loss_cckd)
+        assert row.loss == pytest.approx(sum(w * t for w, t in zip(weights, terms, strict=True)))
+        assert (row.loss_cfkd > 0, row.loss_cckd > 0) == (
+            VARIANTS[name].feature,
+            VARIANTS[name].contrastive,
+        )
+    # the first step sees the same network and the same crops in each variant
+    assert len({row.loss_ce for row in rows.values()}) == 1
+
+
+def test_schedule_is_polynomial_per_iteration():
+    result = train(one_case(slices=7), VARIANTS["plkd"], small(epochs=4), 0, "cpu")
+    steps = 4 * math.ceil(7 / 3)
+    expected = [0.05 * (1 - 3 * epoch / steps) ** 0.9 for epoch in range(4)]
+    assert [row.lr for row in result.history] == pytest.approx(expected)
+    assert [row.epoch for row in result.history] == [1, 2, 3, 4]
+
+
+def test_best_epoch_is_the_best_on_the_validation_labels():
+    dataset = one_case(slices=3)
+    volume = (dataset.cases[0].image, dataset.cases[0].target)
+    result = train(dataset, VARIANTS["supervised"], small(epochs=5, validate_every=2), 0, "cpu",
+                   [volume])  # fmt: skip
+    dsc = {row.epoch: row.val_dsc for row in result.history if not math.isnan(row.val_dsc)}
+    assert set(dsc) == {2, 4, 5}
+    assert result.best.val_dsc == max(dsc.values()) == dsc[result.best.epoch]
+    assert result.last.epoch == 5
+    unet = UNet()
+    unet.load_state_dict(result.best.weights)
+    assert mean_dsc(unet, [volume], "cpu") == result.best.val_dsc
+
+
+def test_validation_does_not_change_the_training():
+    dataset = one_case(slices=3)
+    volume = (dataset.cases[0].image, dataset.cases[0].target)
+    without = train(dataset, VARIANTS["plkd"], small(), 0, "cpu")
+    watched = train(dataset, VARIANTS["plkd"], small(), 0, "cpu", [volume])
+    assert weights_equal(without.last, watched.last)
+    assert without.best is without.last and math.isnan(without.best.val_dsc)
+
+
+def test_dsc_counts_the_volume_and_empty_pairs():
+    class Nothing(UNet):
+        def forward(self, x):
+            return torch.cat([torch.ones_like(x), torch.zeros_like(x)], 1), None
+
+    empty, full = np.zeros((2, 16, 16), np.uint8), np.ones((2, 16, 16), np.uint8)
+    image = np.zeros((2, 16, 16), np.float32)
+    assert mean_dsc(Nothing(), [(image, empty), (image, full)], "cpu") == 0.5
+
+
+@pytest.mark.parametrize("slices", [1, 4])  # 4 in batches of 3: the last batch holds one slice
+def test_single_slices_do_not_stop_batch_normalisation(slices):
+    result = train(one_case(slices), VARIANTS["plkd"], small(epochs=1), 0, "cpu")
+    assert math.isfinite(result.history[0].loss)
+
+
+def test_slices_of_different_sizes():
+    rng = np.random.default_rng(0)
+    cases = []
+    for height, width in ((40, 56), (30, 30), (64, 33)):
+        image, label = disc_volume(rng, 1, height, width)
+        cases.append(TrainingCase(image, label, np.ones((1, 256, 8, 8), np.float16)))
+    result = train(SliceDataset(cases), VARIANTS["triple"], small(epochs=1), 0, "cpu")
+    assert math.isfinite(result.history[0].loss)
+
+
+def test_empty_targets_train_to_background():
+    dataset = one_case(slices=3)
+    dataset.cases[0].target[:] = 0
+    assert dataset.positive_slices == 0
+    result = train(dataset, VARIANTS["plkd"], small(epochs=6), 0, "cpu")
+    assert result.history[-1].loss < result.history[0].loss
+
+
+@pytest.mark.parametrize("crop", [16, 40, 100])
+def test_crop_that_the_network_cannot_take(crop):
+    with pytest.raises(InputError, match=rf"training\.crop is {crop}.*multiple of 16"):
+        settings(crop=crop)
+
+
+def test_divergence_is_an_error_that_names_the_remedy():
+    with pytest.raises(InputError, match=r"diverged in epoch \d+: .*learning_rate"):
+        train(one_case(), VARIANTS["plkd"], small(learning_rate=1e18, epochs=5), 0, "cpu")
