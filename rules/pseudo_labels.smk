@@ -1,0 +1,177 @@
+# Pseudo-labels from SAM without annotation: everything mode, shape priors, ROI clustering (eq. 1-5).
+
+
+def sse_settings(wildcards):
+    """The curve does not depend on the K in use."""
+    clustering = settings(wildcards.dataset)["clustering"]
+    return {key: clustering[key] for key in ("n_init", "seed", "l2_normalise", "sse_k")}
+
+
+def kmeans_settings_of_rois(wildcards):
+    """The range of the curve reaches K-means through the curve."""
+    clustering = settings(wildcards.dataset)["clustering"]
+    return {key: clustering[key] for key in ("k", "n_init", "seed", "l2_normalise")}
+
+
+def target_settings(wildcards):
+    """How a slice's ROI is chosen within the target cluster changes no cluster."""
+    target = settings(wildcards.dataset)["target"]
+    return {key: target[key] for key in ("attribute", "prior", "near_tie")}
+
+
+def training_case_names(wildcards):
+    return cases(wildcards.dataset, "train")
+
+
+# Weights are ancient: their time stamps say nothing, a fresh clone sets them all anew.
+rule everything_mode:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        sam_weights=ancient(sam_weights_of),
+    output:
+        masks=directory("results/{dataset}/sam_masks/{case}"),
+        features="results/{dataset}/sam_features/{case}.npy",
+    params:
+        sam=section("sam"),
+        code=code("everything_mode"),
+    log:
+        "logs/{dataset}/everything_mode/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/everything_mode/{case}.tsv"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=480,
+        gpu=gpus(),
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../workflow_scripts/everything_mode.py"
+
+
+rule shape_priors:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        masks="results/{dataset}/sam_masks/{case}",
+    output:
+        rois="results/{dataset}/rois/{case}.csv",
+    params:
+        priors=section("shape_priors"),
+        code=code("shape_priors"),
+    log:
+        "logs/{dataset}/shape_priors/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/shape_priors/{case}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/shape_priors.py"
+
+
+rule dino_features:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        masks="results/{dataset}/sam_masks/{case}",
+        rois="results/{dataset}/rois/{case}.csv",
+        dino_weights=ancient(dino_weights_of),
+    output:
+        features="results/{dataset}/dino_features/{case}.npz",
+    params:
+        dino=section("dino"),
+        code=code("dino_features"),
+    log:
+        "logs/{dataset}/dino_features/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/dino_features/{case}.tsv"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+        gpu=gpus(),
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../workflow_scripts/dino_features.py"
+
+
+rule sse:
+    input:
+        features=per_case("results/{dataset}/dino_features/{case}.npz", "train"),
+        rois=per_case("results/{dataset}/rois/{case}.csv", "train"),
+    output:
+        curve="results/{dataset}/clusters/sse.csv",
+    params:
+        cases=training_case_names,
+        clustering=sse_settings,
+        code=code("sse"),
+    log:
+        "logs/{dataset}/sse.log",
+    benchmark:
+        "results/{dataset}/benchmarks/sse.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/sse.py"
+
+
+rule kmeans:
+    input:
+        curve="results/{dataset}/clusters/sse.csv",
+        features=per_case("results/{dataset}/dino_features/{case}.npz"),
+        rois=per_case("results/{dataset}/rois/{case}.csv"),
+    output:
+        kmeans="results/{dataset}/clusters/kmeans.npz",
+        assignments="results/{dataset}/clusters/assignments.csv",
+        target="results/{dataset}/clusters/target.json",
+    params:
+        cases=case_names,
+        splits=splits,
+        clustering=kmeans_settings_of_rois,
+        target=target_settings,
+        code=code("kmeans"),
+    log:
+        "logs/{dataset}/kmeans.log",
+    benchmark:
+        "results/{dataset}/benchmarks/kmeans.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/kmeans.py"
+
+
+rule pseudo_label:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        masks="results/{dataset}/sam_masks/{case}",
+        rois="results/{dataset}/rois/{case}.csv",
+        assignments="results/{dataset}/clusters/assignments.csv",
+        target="results/{dataset}/clusters/target.json",
+    output:
+        pseudo_label="results/{dataset}/pseudo_labels/{case}.nii.gz",
+    params:
+        select=setting("target.select"),
+        code=code("pseudo_label"),
+    log:
+        "logs/{dataset}/pseudo_label/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/pseudo_label/{case}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow_scripts/pseudo_label.py"

@@ -1,0 +1,29 @@
+"""The pseudo-label volume of one case (eq. 5): its ROIs in the target cluster."""
+
+from umsam.jobs import job
+
+with job(snakemake):
+    import json
+    import logging
+    from pathlib import Path
+
+    import numpy as np
+    import pandas as pd
+
+    from umsam.data.volumes import read_volume, write_volume
+    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+    from umsam.pseudo_labels.pseudo_labels import pseudo_label, target_rois
+    from umsam.pseudo_labels.shape_priors import read_rois
+
+    volume = read_volume(snakemake.input.volume)
+    target = json.loads(Path(snakemake.input.target).read_text())
+    assignments = pd.read_csv(snakemake.input.assignments, dtype={"case": str})
+    rois = target_rois(assignments, read_rois(snakemake.input.rois), target["cluster"])
+
+    labels = np.zeros(volume.array.shape, np.uint8)
+    for z, candidates in rois.groupby("slice"):
+        masks = read_slice_masks(slice_file(snakemake.input.masks, z)).masks
+        labels[z] = pseudo_label(masks, candidates, snakemake.params.select, target["prior"])
+    write_volume(snakemake.output.pseudo_label, labels, like=volume)
+    positive = labels.any(axis=(1, 2)).sum()
+    logging.info("%d of %d slices have a pseudo-label", positive, len(labels))

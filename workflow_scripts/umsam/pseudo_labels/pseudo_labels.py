@@ -1,0 +1,54 @@
+"""The pseudo-label of a slice (eq. 5): its ROI in the target cluster, or nothing."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+# Each sorts the candidates (rows of `choose`) so that the first one is the choice.
+ORDERS: dict[str, Callable[[pd.DataFrame, float], pd.Series]] = {
+    "nearest_centroid": lambda rois, prior: rois["distance"],
+    "largest": lambda rois, prior: -rois["pixels"],
+    "best_iou": lambda rois, prior: -rois["predicted_iou"],
+    "nearest_attribute": lambda rois, prior: (rois["attribute"] - prior).abs(),
+}
+SELECTIONS = ("union", *ORDERS)
+
+
+def choose(candidates: pd.DataFrame, select: str, prior: float) -> list[int]:
+    """Indices of the ROIs that make the pseudo-label of one slice.
+
+    Parameters
+    ----------
+    candidates
+        The slice's ROIs in the target cluster; columns index, distance (to the centroid),
+        attribute, pixels, predicted_iou.
+    select
+        nearest_centroid, union, largest, best_iou (as SAM predicts it) or nearest_attribute (to
+        the prior). Equal ones: the lowest index.
+    """
+    candidates = candidates.sort_values("index")
+    if select == "union" or candidates.empty:
+        return candidates["index"].tolist()
+    order = ORDERS[select](candidates, prior).sort_values(kind="stable").index
+    return [int(candidates.loc[order[0], "index"])]
+
+
+def pseudo_label(
+    masks: NDArray[np.bool_], candidates: pd.DataFrame, select: str, prior: float
+) -> NDArray[np.uint8]:
+    """uint8 [H, W] from the slice's masks [K, H, W]; empty where no ROI is in the target cluster."""
+    chosen = choose(candidates, select, prior)
+    return masks[chosen].any(axis=0).astype(np.uint8)
+
+
+def target_rois(assignments: pd.DataFrame, rois: pd.DataFrame, target: int) -> pd.DataFrame:
+    """ROIs of a case in the target cluster, with what `choose` asks for, a row each.
+
+    `assignments` are rows of ``clusters/assignments.csv`` of all cases, `rois` is the case's table.
+    """
+    case = rois["case"].iloc[0] if len(rois) else None
+    mine = assignments[(assignments["case"] == case) & (assignments["cluster"] == target)]
+    measured = rois[["slice", "index", "pixels", "predicted_iou"]]
+    return mine.merge(measured, on=["slice", "index"], how="left", validate="one_to_one")
