@@ -8,7 +8,7 @@ with job(snakemake):
     from pathlib import Path
 
     import pandas as pd
-    from umsam.pseudo_labels.masks import read_slice_masks
+    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
 
     from umsam.data.volumes import read_volume
     from umsam.evaluation.case_metrics import case_of
@@ -17,11 +17,11 @@ with job(snakemake):
 
     volume = cache(read_volume)
     volumes = {case_of(path): path for path in snakemake.input.volumes}
-    folders = {case_of(path): Path(path) for path in snakemake.input.masks}
+    folders = {case_of(path): path for path in snakemake.input.masks}
 
     def example(row):
         case, z = row["case"], row["slice"]
-        masks = read_slice_masks(folders[case] / f"slice_{z:03d}.npz").masks
+        masks = read_slice_masks(slice_file(folders[case], z)).masks
         image = volume(volumes[case])
         return Example(image.array[z], masks[row["index"]], image.spacing[1:])
 

@@ -9,7 +9,7 @@ from umsam.data.volumes import read_array
 from umsam.errors import InputError
 from umsam.evaluation.case_metrics import case_of
 from umsam.evaluation.precision import slice_ious
-from umsam.pseudo_labels.masks import read_slice_masks
+from umsam.pseudo_labels.masks import read_slice_masks, slice_file
 
 
 def case_ious(
@@ -30,7 +30,7 @@ def case_ious(
     rois = pd.read_csv(roi_file).set_index(["slice", "index"])["valid"].astype(bool)
     parts = []
     for z in range(len(label)):
-        file = Path(mask_folder) / f"slice_{z:03d}.npz"
+        file = slice_file(mask_folder, z)
         masks = read_slice_masks(file).masks
         if masks.shape[1:] != label.shape[1:]:
             raise InputError(

@@ -1,5 +1,6 @@
 """One look for every figure, and files that are the same bytes for the same content."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def house_style() -> Iterator[None]:
 
 def save(figure: Figure, files: Sequence[str], dpi: int) -> None:
     """Write the figure as each of the files (type by suffix), without dates."""
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph of a PDF
     for file in files:
         metadata = {"CreationDate": None} if file.endswith(".pdf") else {}
         with whole(file) as path, house_style():
