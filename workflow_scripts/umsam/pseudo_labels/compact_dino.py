@@ -8,6 +8,7 @@ transformers see better", 2021), because that trains several times faster and te
 features are for.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -21,17 +22,17 @@ PATCH = 8
 EMBED_DIM = 192
 DEPTH = 6
 HEADS = 3
-TRAINED_SIZE = 96  # side of the global crops it is trained on, px; other sizes interpolate positions
+TRAINED_SIZE = 64  # side of the global crops in training, px; elsewhere positions are interpolated
 
 
 class ConvolutionalPatchEmbed(PatchEmbed):
-    """Patches of 8 px through three 3x3 convolutions of stride 2: [B, 3, H, W] -> [B, H/8, W/8, C]."""
+    """Patches of 8 px through three convolutions of stride 2: [B, 3, H, W] -> [B, H/8, W/8, C]."""
 
     def __init__(self, *, in_chans: int = 3, embed_dim: int = EMBED_DIM, **kwargs: object) -> None:
         super().__init__(in_chans=in_chans, embed_dim=embed_dim, **kwargs)
         widths = (in_chans, embed_dim // 6, embed_dim // 3, 2 * embed_dim // 3)
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [
                 nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1),
                 nn.GroupNorm(8, after),
@@ -84,7 +85,9 @@ def _state(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
         else {}
     )
     if found != expected:
-        differing = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+        differing = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
         raise InputError(
             f"{path}: not a compact DINO checkpoint ({len(differing)} entries differ, the first is "
             f"{differing[0]!r}). For other DINO weights set dino.model to their timm name."

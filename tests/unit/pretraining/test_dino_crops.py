@@ -1,0 +1,82 @@
+"""Multi-crop: geometry agrees between grey values and regions; pooling equals a plain loop."""
+
+import numpy as np
+import pytest
+import torch
+
+from umsam.pretraining.dino_crops import (
+    IMAGENET_MEAN,
+    IMAGENET_SD,
+    augment_intensity,
+    multi_crop,
+    pool_regions,
+    random_affines,
+    to_model_input,
+)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(3)
+
+
+def test_regions_lie_where_the_grey_values_lie(generator, monkeypatch):
+    """An image that holds its own labels: each patch's mean grey is what its coverage says."""
+    monkeypatch.setattr(
+        "umsam.pretraining.dino_crops.augment_intensity", lambda crops, generator: crops
+    )
+    labels = torch.full((2, 90, 120), -1)
+    labels[:, 10:60, 20:70] = 0
+    labels[:, 50:85, 60:110] = 1
+    grey = torch.tensor([0.0, 0.5, 1.0])[labels + 1]
+    crops = multi_crop(grey, labels, 32, 3, 2, (0.6, 1.5), 8, generator)
+    assert crops.images.shape == (6, 3, 32, 32)
+    assert crops.coverage.shape == (6, 2, 16)
+    red = crops.images[:, 0] * IMAGENET_SD[0] + IMAGENET_MEAN[0]
+    patches = torch.nn.functional.avg_pool2d(red, 8).flatten(1)
+    told = crops.coverage[:, 0] * 0.5 + crops.coverage[:, 1]
+    assert (patches - told).abs().mean() < 0.02  # nearest against linear, on the borders
+    assert told.max() > 0.4  # the crops do show something
+
+
+def test_affines_zoom_by_what_was_asked_and_keep_right_angles(generator):
+    theta = random_affines(50, 40, (100, 200), (0.5, 2.0), generator)
+    pixels = theta[:, :, :2] * torch.tensor([100.0, 50.0])[None, :, None]  # half sides: x, then y
+    zoom = pixels.norm(dim=1) / 20
+    torch.testing.assert_close(zoom[:, 0], zoom[:, 1])
+    assert zoom.min() >= 0.5 - 1e-5
+    assert zoom.max() <= 2.0 + 1e-5
+    assert (pixels[:, :, 0] * pixels[:, :, 1]).sum(1).abs().max() < 1e-3
+
+
+def test_intensities_stay_in_range_and_follow_the_seed():
+    crops = torch.rand(6, 24, 24)
+    first, again, other = (
+        augment_intensity(crops, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert first.min() >= 0
+    assert first.max() <= 1
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_model_input_is_normalised_rgb():
+    grey = torch.rand(2, 8, 8)
+    rgb = to_model_input(grey)
+    for channel in range(3):
+        expected = (grey - IMAGENET_MEAN[channel]) / IMAGENET_SD[channel]
+        torch.testing.assert_close(rgb[:, channel], expected)
+
+
+def test_pooling_equals_a_plain_loop():
+    rng = np.random.default_rng(0)
+    patches, coverage = rng.normal(size=(2, 9, 4)), rng.random((2, 3, 9))
+    pooled = pool_regions(torch.tensor(patches), torch.tensor(coverage)).numpy()
+    for n in range(2):
+        for r in range(3):
+            mean = sum(coverage[n, r, p] * patches[n, p] for p in range(9)) / coverage[n, r].sum()
+            np.testing.assert_allclose(pooled[n, r], mean)
+
+
+def test_pooling_of_an_absent_region_is_zero():
+    assert not pool_regions(torch.ones(1, 4, 2), torch.zeros(1, 1, 4)).any()

@@ -1,0 +1,52 @@
+"""The compact DINO: its grid, its checkpoint, its errors."""
+
+import pytest
+import torch
+
+from umsam.errors import InputError
+from umsam.pseudo_labels.compact_dino import PATCH, build_compact_dino, save_compact_dino
+
+
+@pytest.mark.parametrize("size", [(64, 64), (72, 72), (8, 40), (224, 224)])
+def test_any_multiple_of_the_patch_gives_its_grid(size):
+    model = build_compact_dino(None)
+    height, width = size
+    with torch.no_grad():
+        tokens = model.forward_features(torch.randn(1, 3, height, width))
+    assert tokens.shape == (1, 1 + (height // PATCH) * (width // PATCH), model.embed_dim)
+
+
+def test_tokens_are_in_row_order():
+    """A change around one patch moves the embedding of that patch the most."""
+    model = build_compact_dino(None)
+    image = torch.randn(1, 3, 48, 64)
+    changed = image.clone()
+    changed[:, :, 39:48, 15:25] += 3.0
+    with torch.no_grad():
+        moved = (model.patch_embed(changed) - model.patch_embed(image)).norm(dim=-1)
+    assert moved.shape == (1, 6, 8)
+    assert int(moved.argmax()) == 5 * 8 + 2
+
+
+def test_checkpoint_round_trip_is_half_precision_and_small(tmp_path):
+    torch.manual_seed(0)
+    model = build_compact_dino(None)
+    path = tmp_path / "compact_dino.pt"
+    save_compact_dino(model, path)
+    again = build_compact_dino(path)
+    assert path.stat().st_size < 8e6
+    assert not again.training
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value.half().float(), rtol=0, atol=0)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nothing\.pt: no such file"):
+        build_compact_dino(tmp_path / "nothing.pt")
+
+
+def test_another_models_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "other.pt"
+    torch.save({"weight": torch.zeros(2)}, path)
+    with pytest.raises(InputError, match="not a compact DINO"):
+        build_compact_dino(path)

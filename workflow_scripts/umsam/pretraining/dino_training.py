@@ -1,0 +1,295 @@
+"""Self-distillation of the compact DINO on procedural images (Caron et al., 2021), resumable.
+
+A student sees every crop of an image, a teacher (its moving average) the global ones, and the
+student learns to agree with the teacher about any other crop. Agreement is asked for twice: of the
+class token, as in DINO, and of the patch tokens pooled over each region that two crops share,
+because pooled patch tokens are what the pipeline clusters (eq. 4). Regions are the generator's
+layers; no label tells what they are.
+
+Every random choice of a step follows from (seed, step) and every image from (seed, image number),
+so a resumed run equals an uninterrupted one.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from umsam.errors import InputError
+from umsam.files import whole
+from umsam.pretraining.dino_crops import Crops, multi_crop, pool_regions
+from umsam.pretraining.dino_loss import ProjectionHead, dino_loss, update_centre, update_teacher
+from umsam.pretraining.procedural import random_scene
+from umsam.pseudo_labels.compact_dino import PATCH, TRAINED_SIZE, build_compact_dino
+
+log = logging.getLogger(__name__)
+
+Source = Callable[[int], tuple[np.ndarray, np.ndarray]]
+"""Image number -> image [H, W] in [0, 1] and region numbers [H, W] (-1: no region)."""
+
+
+@dataclass(frozen=True)
+class DinoSettings:
+    """What the run is. The first seven are worth changing; the rest are DINO's own values."""
+
+    steps: int = 1000
+    batch_size: int = 12
+    images: int = 3000  # distinct images; each is made when first drawn
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.04
+    region_weight: float = 1.0  # of the region loss, beside 1 for the class token
+    seed: int = 0
+    regions: int = 8  # per image, at most
+    region_patches: float = 1.5  # a region counts in a crop if it covers this many patches
+    global_size: int = TRAINED_SIZE
+    local_size: int = 32
+    locals: int = 3
+    global_zoom: tuple[float, float] = (0.7, 1.6)  # source px per crop px
+    local_zoom: tuple[float, float] = (0.5, 1.2)
+    out_dim: int = 1024
+    warmup: float = 0.08  # share of the steps
+    freeze_prototypes: float = 0.05  # share of the steps
+    teacher_momentum: float = 0.99  # rises to 1 by a cosine
+    centre_momentum: float = 0.9
+    student_temperature: float = 0.1
+    teacher_temperature: float = 0.04
+    clip_norm: float = 3.0
+    bfloat16: bool = True
+
+
+def dino_settings(configured: dict[str, Any]) -> DinoSettings:
+    """The defaults with the configuration's keys over them; `InputError` names unknown keys."""
+    known = {field.name for field in fields(DinoSettings)}
+    if unknown := sorted(configured.keys() - known):
+        raise InputError(
+            f"configuration: pretraining.dino has no {', '.join(unknown)}; "
+            f"it knows {', '.join(sorted(known))}."
+        )
+    return DinoSettings(**configured)
+
+
+class Branch(nn.Module):
+    """A backbone with one head for the class token and one for pooled regions."""
+
+    def __init__(self, out_dim: int) -> None:
+        super().__init__()
+        self.backbone = build_compact_dino(None)
+        self.cls_head = ProjectionHead(self.backbone.embed_dim, out_dim)
+        self.region_head = ProjectionHead(self.backbone.embed_dim, out_dim)
+
+    def forward(self, crops: Crops, valid: Tensor, bfloat16: bool) -> tuple[Tensor, Tensor]:
+        """Scores of the crops [N, K] and of their regions [N, R, K], in float32.
+
+        Regions that are not `valid` [N, R] get zeros, and have no part in the others' scores.
+        """
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            tokens = self.backbone.forward_features(crops.images)
+        tokens = tokens.float()
+        pooled = pool_regions(tokens[:, 1:], crops.coverage)
+        scores = self.region_head(pooled[valid])
+        regions = scores.new_zeros(*valid.shape, scores.shape[-1])
+        regions[valid] = scores
+        return self.cls_head(tokens[:, 0]), regions
+
+
+class DinoRun:
+    """Everything that changes while training, and one step of it."""
+
+    def __init__(self, settings: DinoSettings, source: Source) -> None:
+        self.settings, self.source = settings, source
+        self.images: dict[int, tuple[Tensor, Tensor]] = {}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.student = Branch(settings.out_dim)
+            self.teacher = Branch(settings.out_dim)
+        self.teacher.load_state_dict(self.student.state_dict())
+        self.teacher.requires_grad_(False)
+        self.cls_centre = torch.zeros(settings.out_dim)
+        self.region_centre = torch.zeros(settings.out_dim)
+        self.optimizer = torch.optim.AdamW(_decay_groups(self.student, settings.weight_decay))
+        self.step = 0
+
+    def train_step(self) -> dict[str, float]:
+        """One update of student, teacher and centres; returns the losses."""
+        s, progress = self.settings, self.step / self.settings.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(progress, s)
+        global_crops, local_crops = self._crops()
+
+        with torch.no_grad():
+            teacher_cls, teacher_regions = self._scores(self.teacher, global_crops)
+        views = [self._scores(self.student, crops) for crops in (global_crops, local_crops)]
+        student_cls, student_regions = (torch.cat(scores) for scores in zip(*views, strict=True))
+        valid = torch.cat([self._valid(crops) for crops in (global_crops, local_crops)])
+        valid = valid.unflatten(0, (-1, s.batch_size))
+
+        temperatures = (s.student_temperature, s.teacher_temperature)
+        cls_loss = dino_loss(student_cls, teacher_cls, self.cls_centre, *temperatures)
+        region_loss = dino_loss(
+            student_regions, teacher_regions, self.region_centre, *temperatures, valid
+        )
+        loss = cls_loss + s.region_weight * region_loss
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if progress < s.freeze_prototypes:
+            for head in (self.student.cls_head, self.student.region_head):
+                head.prototypes.grad = None
+        norm = nn.utils.clip_grad_norm_(self.student.parameters(), s.clip_norm)
+        self.optimizer.step()
+
+        update_teacher(self.teacher, self.student, teacher_momentum(progress, s))
+        self.cls_centre = update_centre(self.cls_centre, teacher_cls, s.centre_momentum)
+        self.region_centre = update_centre(
+            self.region_centre, teacher_regions, s.centre_momentum, valid[:2]
+        )
+        self.step += 1
+        values = {"cls": cls_loss, "region": region_loss, "gradient": norm}
+        return {name: float(value.detach()) for name, value in values.items()}
+
+    def _crops(self) -> tuple[Crops, Crops]:
+        s = self.settings
+        generator = torch.Generator().manual_seed(s.seed * 1_000_003 + self.step)
+        chosen = torch.randint(s.images, (s.batch_size,), generator=generator).tolist()
+        images = torch.stack([self._image(i)[0] for i in chosen]).float() / 255
+        labels = torch.stack([self._image(i)[1] for i in chosen])
+        common = {"regions": s.regions, "patch": PATCH, "generator": generator}
+        return (
+            multi_crop(images, labels, s.global_size, 2, zoom=s.global_zoom, **common),
+            multi_crop(images, labels, s.local_size, s.locals, zoom=s.local_zoom, **common),
+        )
+
+    def _image(self, number: int) -> tuple[Tensor, Tensor]:
+        if number not in self.images:
+            image, labels = self.source(number)
+            grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+            labels = largest_regions(labels, self.settings.regions)
+            self.images[number] = torch.from_numpy(grey), torch.from_numpy(labels)
+        return self.images[number]
+
+    def _scores(self, branch: Branch, crops: Crops) -> tuple[Tensor, Tensor]:
+        """Scores as [crops of an image, images, (regions,) K]."""
+        cls, regions = branch(crops, self._valid(crops), self.settings.bfloat16)
+        return (
+            cls.unflatten(0, (-1, self.settings.batch_size)),
+            regions.unflatten(0, (-1, self.settings.batch_size)),
+        )
+
+    def _valid(self, crops: Crops) -> Tensor:
+        return crops.coverage.sum(-1) >= self.settings.region_patches
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "settings": repr(asdict(self.settings)),
+            "step": self.step,
+            "student": self.student.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "cls_centre": self.cls_centre,
+            "region_centre": self.region_centre,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises `InputError` if the state belongs to a run with other settings."""
+        if state["settings"] != repr(asdict(self.settings)):
+            raise InputError("the state file is of other settings: delete it to start anew")
+        self.student.load_state_dict(state["student"])
+        self.teacher.load_state_dict(state["teacher"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.cls_centre, self.region_centre = state["cls_centre"], state["region_centre"]
+        self.step = state["step"]
+
+
+def train_dino(
+    settings: DinoSettings,
+    source: Source,
+    state_file: Path | None = None,
+    save_every: int = 100,
+    monitor: Callable[[nn.Module], dict[str, float]] | None = None,
+    until: int | None = None,
+) -> nn.Module:
+    """Train and return the teacher's backbone, in evaluation mode.
+
+    state_file: written every `save_every` steps; if it is there, training goes on from it.
+    monitor: scores of the teacher's backbone, logged whenever the state is due.
+    until: stop (with the state written) at this step of the whole schedule.
+    """
+    run = DinoRun(settings, source)
+    if state_file is not None and state_file.is_file():
+        run.load_state_dict(torch.load(state_file, map_location="cpu", weights_only=True))
+        log.info("going on from %s at step %d", state_file, run.step)
+    end = settings.steps if until is None else min(until, settings.steps)
+    first, start = run.step, time.perf_counter()
+    recent: list[dict[str, float]] = []
+    while run.step < end:
+        recent = [*recent[-24:], run.train_step()]
+        if run.step % 25 == 0:
+            mean = {name: np.mean([values[name] for values in recent]) for name in recent[0]}
+            rate = (run.step - first) / (time.perf_counter() - start)
+            log.info(
+                "compact DINO: step %d/%d, loss %.3f (class token) + %.3f (regions), "
+                "gradient %.2f, %.0f s left",
+                run.step, settings.steps, mean["cls"], mean["region"], mean["gradient"],
+                (end - run.step) / rate,
+            )  # fmt: skip
+        if run.step % save_every == 0 or run.step == end:
+            if state_file is not None:
+                with whole(state_file) as temporary:
+                    torch.save(run.state_dict(), temporary)
+            if monitor is not None:
+                scores = monitor(run.teacher.backbone)
+                named = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+                log.info("compact DINO: step %d, %s", run.step, named)
+    return run.teacher.backbone.eval()
+
+
+def learning_rate(progress: float, settings: DinoSettings) -> float:
+    """Linear warm-up, then a cosine to a thousandth of the peak; `progress` in [0, 1]."""
+    if progress < settings.warmup:
+        return settings.learning_rate * (progress + 1 / settings.steps) / settings.warmup
+    along = (progress - settings.warmup) / (1 - settings.warmup)
+    low = settings.learning_rate / 1000
+    return low + (settings.learning_rate - low) * (1 + math.cos(math.pi * along)) / 2
+
+
+def teacher_momentum(progress: float, settings: DinoSettings) -> float:
+    """From its first value to 1 along a cosine."""
+    return 1 - (1 - settings.teacher_momentum) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def largest_regions(labels: np.ndarray, count: int) -> np.ndarray:
+    """Renumber regions 0, 1, ... by falling area; after the first `count`: -1. int16."""
+    values, inverse, areas = np.unique(labels, return_inverse=True, return_counts=True)
+    rank = np.full(len(values), -1, np.int16)
+    order = [i for i in np.argsort(-areas, kind="stable") if values[i] >= 0][:count]
+    rank[order] = np.arange(len(order))
+    return rank[inverse].reshape(labels.shape)
+
+
+def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Biases, norms and single vectors are not decayed."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def procedural_source(seed: int, size: int = 192) -> Source:
+    """Images of `procedural.py` with the innermost object at each pixel as its region.
+
+    What lies outside of all objects is a region as well.
+    """
+
+    def source(number: int) -> tuple[np.ndarray, np.ndarray]:
+        scene = random_scene(seed * 1_000_003 + number, size)
+        return scene.image, scene.innermost + 1
+
+    return source
