@@ -55,8 +55,9 @@ def download(url: str, target: str | Path, sha256: str | None, instead: str = ""
                 f"The file may have moved; nothing was written. {remedy}"
             ) from None
         except requests.exceptions.RequestException as error:
+            cause = getattr(error.args[0], "reason", error) if error.args else error
             raise InputError(
-                f"{url}: the connection failed or was cut ({error}). Nothing was written; try "
+                f"{url}: the connection failed or was cut ({cause}). Nothing was written; try "
                 f"again once the address can be reached. {remedy}"
             ) from None
         found = pooch.file_hash(str(temporary))
