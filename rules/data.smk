@@ -43,19 +43,19 @@ rule preprocess:
         image=image_of,
     output:
         volume="results/{dataset}/volumes/{case}.nii.gz",
-    params:
-        intensity=section("intensity"),
-        code=code("preprocess"),
     log:
         "logs/{dataset}/preprocess/{case}.log",
     benchmark:
         "results/{dataset}/benchmarks/preprocess/{case}.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        intensity=section("intensity"),
+        code=code("preprocess"),
     script:
         "../workflow_scripts/preprocess.py"
 
@@ -66,18 +66,18 @@ rule preprocess_label:
         label=label_of,
     output:
         label="results/{dataset}/labels/{case}.nii.gz",
-    params:
-        code=code("preprocess_label"),
     log:
         "logs/{dataset}/preprocess_label/{case}.log",
     benchmark:
         "results/{dataset}/benchmarks/preprocess_label/{case}.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        code=code("preprocess_label"),
     script:
         "../workflow_scripts/preprocess_label.py"
 
@@ -86,21 +86,21 @@ rule phantom:
     output:
         image="data/{dataset}/{case}_T2w.nii.gz",
         label="data/{dataset}/{case}_mask.nii.gz",
-    wildcard_constraints:
-        dataset=one_of(PHANTOMS),
-    params:
-        phantom=section("phantom"),
-        code=code("phantom"),
     log:
         "logs/{dataset}/phantom/{case}.log",
     benchmark:
         "results/{dataset}/benchmarks/phantom/{case}.tsv"
+    wildcard_constraints:
+        dataset=one_of(PHANTOMS),
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        phantom=section("phantom"),
+        code=code("phantom"),
     script:
         "../workflow_scripts/phantom.py"
 
@@ -108,21 +108,21 @@ rule phantom:
 rule download_fetal_sample:
     output:
         ensure("data/fetal_sample/{file}", sha256=of_file(FETAL_SAMPLE, "sha256")),
-    wildcard_constraints:
-        file=one_of(FETAL_SAMPLE),
-    params:
-        url=of_file(FETAL_SAMPLE, "url"),
-        sha256=of_file(FETAL_SAMPLE, "sha256"),
     log:
         "logs/fetal_sample/download/{file}.log",
     benchmark:
         "results/fetal_sample/benchmarks/download/{file}.tsv"
+    wildcard_constraints:
+        file=one_of(FETAL_SAMPLE),
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=30,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        url=of_file(FETAL_SAMPLE, "url"),
+        sha256=of_file(FETAL_SAMPLE, "sha256"),
     script:
         "../workflow_scripts/download.py"
 
@@ -130,21 +130,21 @@ rule download_fetal_sample:
 rule download_promise12:
     output:
         ensure(f"{PROMISE12_HOME}/{{file}}", non_empty=True),
-    wildcard_constraints:
-        file=one_of(PROMISE12),
-    params:
-        url=of_file(PROMISE12, "url"),
-        sha256=of_file(PROMISE12, "sha256"),
     log:
         "logs/promise12/download/{file}.log",
     benchmark:
         "results/promise12/benchmarks/download/{file}.tsv"
+    wildcard_constraints:
+        file=one_of(PROMISE12),
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=240,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        url=of_file(PROMISE12, "url"),
+        sha256=of_file(PROMISE12, "sha256"),
     script:
         "../workflow_scripts/download.py"
 
@@ -154,20 +154,20 @@ rule promise12_unzip:
         archive=f"{PROMISE12_HOME}/{{folder}}.zip",
     output:
         folder=directory(f"{PROMISE12_HOME}/{{folder}}"),
-    wildcard_constraints:
-        folder=one_of(PROMISE12_FOLDERS),
-    params:
-        code=code("promise12_unzip"),
     log:
         "logs/promise12/unzip/{folder}.log",
     benchmark:
         "results/promise12/benchmarks/unzip/{folder}.tsv"
+    wildcard_constraints:
+        folder=one_of(PROMISE12_FOLDERS),
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=30,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        code=code("promise12_unzip"),
     script:
         "../workflow_scripts/promise12_unzip.py"
 
@@ -179,18 +179,18 @@ checkpoint promise12_sheet:
     output:
         sheet=f"{PROMISE12_HOME}/samples.tsv",
         split=f"{PROMISE12_HOME}/split.txt",
-    params:
-        root=promise12_root,
-        code=code("promise12_sheet"),
     log:
         "logs/promise12/promise12_sheet.log",
     benchmark:
         "results/promise12/benchmarks/promise12_sheet.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=10,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        root=promise12_root,
+        code=code("promise12_sheet"),
     script:
         "../workflow_scripts/promise12_sheet.py"

@@ -11,20 +11,20 @@ localrules:
 rule sam_weights:
     output:
         ensure("weights/{file}", sha256=of_file(WEIGHTS, "sha256")),
-    wildcard_constraints:
-        file=one_of(WEIGHTS),
-    params:
-        url=of_file(WEIGHTS, "url"),
-        sha256=of_file(WEIGHTS, "sha256"),
     log:
         "logs/weights/{file}.log",
     benchmark:
         "results/benchmarks/sam_weights/{file}.tsv"
+    wildcard_constraints:
+        file=one_of(WEIGHTS),
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=120,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        url=of_file(WEIGHTS, "url"),
+        sha256=of_file(WEIGHTS, "sha256"),
     script:
         "../workflow_scripts/download.py"
