@@ -28,67 +28,45 @@ localrules:
     baselines,
 
 
-FIGURE_TYPES = ["png", "pdf"]
-TABLE_TYPES = ["csv", "md", "tex"]
-
-pseudo_label_volumes = of_run("results/{dataset}/pseudo_labels/{case}.nii.gz")
-cluster_figures = of_run(
-    expand("results/{{dataset}}/figures/{figure}.{type}", figure=["sse", "clusters"], type=FIGURE_TYPES)
-)
-comparison_tables = of_run(
-    expand("results/{{dataset}}/tables/table1.{type}", type=TABLE_TYPES), "test", labelled=True
-)
-contour_figures = of_run(expand("results/{{dataset}}/figures/fig2.{type}", type=FIGURE_TYPES), "test")
-precision_figures = of_run(
-    expand("results/{{dataset}}/figures/fig3a.{type}", type=FIGURE_TYPES), "train", labelled=True
-)
-ablation_figures = of_run(
-    expand("results/{{dataset}}/figures/fig3b.{type}", type=FIGURE_TYPES), "val", labelled=True
-)
+MAIN = ["predictions", "pseudo_labels", "clusters", "overview", "table1", "fig2", "fig3a", "fig3b"]
 
 
 rule all:
     default_target: True
     input:
-        our_predictions,
-        pseudo_label_volumes,
-        cluster_figures,
-        comparison_tables,
-        contour_figures,
-        precision_figures,
-        ablation_figures,
+        of_run(*MAIN),
+        expand("results/{dataset}/tables/stages.csv", dataset=config["run"]),
 
 
 # Pseudo-labels alone (eq. 1-5), to look at before training on them.
 rule pseudo_labels:
     input:
-        pseudo_label_volumes,
-        cluster_figures,
+        of_run("pseudo_labels", "clusters"),
 
 
 rule table1:
     input:
-        comparison_tables,
+        of_run("table1"),
 
 
 rule fig2:
     input:
-        contour_figures,
+        of_run("fig2"),
 
 
 rule fig3a:
     input:
-        precision_figures,
+        of_run("fig3a"),
 
 
 rule fig3b:
     input:
-        ablation_figures,
+        of_run("fig3b"),
 
 
 rule baselines:
     input:
-        baseline_predictions,
+        of_run("baselines"),
 
 
 include: "rules/data.smk"

@@ -23,11 +23,15 @@ def kmeans_settings(wildcards):
     return {key: clustering[key] for key in ("k", "n_init")}
 
 
+def kmeans_gpus(wildcards):
+    return 1 if wildcards.method == "kmeans_dino" else 0
+
+
 rule kmeans_baseline:
     input:
         volume="results/{dataset}/volumes/{case}.nii.gz",
         label="results/{dataset}/labels/{case}.nii.gz",
-        weights=kmeans_weights,
+        weights=ancient(kmeans_weights),
         target=kmeans_clusters,
     output:
         mask="results/{dataset}/predictions/{method}/{case}.nii.gz",
@@ -44,6 +48,7 @@ rule kmeans_baseline:
     resources:
         mem_mb=6000,
         runtime=60,
+        gpu=kmeans_gpus,
     params:
         clustering=kmeans_settings,
         seed=setting("baselines.seed"),

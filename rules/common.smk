@@ -15,7 +15,6 @@ from umsam.data.sample_sheet import read_sample_sheet
 from umsam.errors import InputError
 
 SPLITS = ("train", "val", "test")
-ABLATION = ("plkd", "plkd_cfkd", "plkd_cckd", "triple")
 DOWNLOADED = ("fetal_sample", "promise12")
 
 
@@ -171,58 +170,69 @@ def dino_weights_of(wildcards):
 
 # ---- targets
 
-
-def method(variant, seed, last=False):
-    return f"{variant}_seed{seed}" + ("_last" if last else "")
-
-
-def of_run(pattern, split=SPLITS, labelled=None):
-    """Expand a pattern over the data sets of the run that have a case of the split.
-
-    `labelled=True` counts labelled cases only. A pattern with a {case} is expanded over the cases.
-    """
-
-    def paths(wildcards):
-        return [
-            path
-            for dataset in config["run"]
-            if (names := cases(dataset, split, labelled))
-            for path in dict.fromkeys(expand(pattern, dataset=dataset, case=names))
-        ]
-
-    return paths
-
-
-def baseline_predictions(wildcards):
-    """The comparison methods' predictions for the labelled test cases of the run."""
-    return [
-        f"results/{dataset}/predictions/{name}/{case}.nii.gz"
-        for dataset in config["run"]
-        for name in settings(dataset)["baselines"]["methods"]
-        for case in cases(dataset, "test", labelled=True)
-    ]
-
-
-def our_predictions(wildcards):
-    """Ours (triple distillation, first seed) for every case of the run, labelled or not."""
-    return [
-        f"results/{dataset}/predictions/{ours(dataset)}/{case}.nii.gz"
-        for dataset in config["run"]
-        for case in cases(dataset)
-    ]
+# What a target makes of a data set: files under its results; the splits of which one case must
+# exist; whether that case needs a label.
+PRODUCTS = {
+    "predictions": (["predictions/{ours}/{case}.nii.gz"], SPLITS, None),
+    "pseudo_labels": (["pseudo_labels/{case}.nii.gz"], SPLITS, None),
+    "clusters": (["figures/sse.*", "figures/clusters.*"], ["train"], None),
+    "overview": (["figures/overview.*"], SPLITS, None),
+    "table1": (["tables/table1.*"], ["test"], True),
+    "fig2": (["figures/fig2.*"], ["test"], None),
+    "fig3a": (["figures/fig3a.*"], ["train"], True),
+    "fig3b": (["figures/fig3b.*"], ["val"], True),
+    "baselines": (["predictions/{baseline}/{case}.nii.gz"], ["test"], True),
+}
+SUFFIXES = {"figures": ("png", "pdf"), "tables": ("csv", "md", "tex")}
 
 
 def ours(dataset):
-    return method("triple", settings(dataset)["training"]["seeds"][0])
+    """The method of the row Ours: triple distillation, first seed."""
+    return f"triple_seed{settings(dataset)['training']['seeds'][0]}"
+
+
+def products(dataset, name):
+    """The files of one target for one data set; none where no case has what it needs."""
+    patterns, split, labelled = PRODUCTS[name]
+    names = cases(dataset, split, labelled)
+    if not names:
+        return []
+    paths = []
+    for pattern in patterns:
+        types = SUFFIXES.get(pattern.split("/")[0], ())
+        patterns_of_types = [pattern.replace("*", type) for type in types] or [pattern]
+        paths += expand(
+            [f"results/{dataset}/{each}" for each in patterns_of_types],
+            case=names,
+            ours=ours(dataset),
+            baseline=settings(dataset)["baselines"]["methods"],
+        )
+    return list(dict.fromkeys(paths))
+
+
+def of_run(*names):
+    """A target's input: the files of its products for all data sets of the run."""
+
+    def paths(wildcards):
+        found = [p for dataset in config["run"] for name in names for p in products(dataset, name)]
+        if not found:
+            _, split, labelled = PRODUCTS[names[0]]
+            raise WorkflowError(
+                f"{names[0]} needs a {'labelled ' if labelled else ''}case in the split "
+                f"{' or '.join(split)}, and {', '.join(config['run'])} has none: see the sample sheet."
+            )
+        return found
+
+    return paths
 
 
 def unlabelled(dataset):
     """What a run leaves out because cases have no label, as lines for the user."""
     parts = {"train": "Fig. 3a and FullySup", "val": "Fig. 3b", "test": "Table 1"}
     lines = []
-    for split, result in parts.items():
+    for split, part in parts.items():
         names = cases(dataset, split, labelled=False)
         if names:
-            left = "skipped" if not cases(dataset, split, labelled=True) else "without them"
-            lines.append(f"{dataset}: no label for {split} case(s) {', '.join(names)}: {result} {left}.")
+            how = "without them" if cases(dataset, split, labelled=True) else "skipped"
+            lines.append(f"{dataset}: no label for {split} case(s) {', '.join(names)}: {part} {how}.")
     return lines

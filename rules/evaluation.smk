@@ -182,3 +182,31 @@ rule precision_table:
         code=code("precision_table"),
     script:
         "../workflow_scripts/precision_table.py"
+
+
+def finished_results(wildcards):
+    """What ends each branch of a data set's run; the cost of its stages is known after them."""
+    return [path for name in MAIN for path in products(wildcards.dataset, name)]
+
+
+# Wall time and peak memory of the stages.
+rule stages_table:
+    input:
+        finished_results,
+    output:
+        "results/{dataset}/tables/stages.csv",
+    log:
+        "logs/{dataset}/stages_table.log",
+    benchmark:
+        "results/{dataset}/benchmarks/stages_table.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        folder="results/{dataset}/benchmarks",
+        code=code("stages_table"),
+    script:
+        "../workflow_scripts/stages_table.py"

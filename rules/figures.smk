@@ -167,3 +167,42 @@ rule cluster_figure:
         code=code("cluster_figure"),
     script:
         "../workflow_scripts/cluster_figure.py"
+
+
+def overview_inputs(wildcards):
+    """Every stage of one case: the first test case, or the first of all where there is none."""
+    dataset = wildcards.dataset
+    case = (cases(dataset, "test", labelled=True) or cases(dataset, "test") or cases(dataset))[0]
+    folder = f"results/{dataset}"
+    files = {
+        "volume": f"{folder}/volumes/{case}.nii.gz",
+        "masks": f"{folder}/sam_masks/{case}",
+        "rois": f"{folder}/rois/{case}.csv",
+        "pseudo_label": f"{folder}/pseudo_labels/{case}.nii.gz",
+        "prediction": f"{folder}/predictions/{ours(dataset)}/{case}.nii.gz",
+    }
+    if case in cases(dataset, labelled=True):
+        files["label"] = f"{folder}/labels/{case}.nii.gz"
+    return files
+
+
+rule overview_figure:
+    input:
+        unpack(overview_inputs),
+    output:
+        result("overview"),
+    log:
+        "logs/{dataset}/overview_figure.log",
+    benchmark:
+        "results/{dataset}/benchmarks/overview_figure.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        figures=section("figures"),
+        code=code("overview_figure"),
+    script:
+        "../workflow_scripts/overview_figure.py"

@@ -31,20 +31,20 @@ rule everything_mode:
     output:
         masks=directory("results/{dataset}/sam_masks/{case}"),
         features="results/{dataset}/sam_features/{case}.npy",
-    params:
-        sam=section("sam"),
-        code=code("everything_mode"),
     log:
         "logs/{dataset}/everything_mode/{case}.log",
     benchmark:
         "results/{dataset}/benchmarks/everything_mode/{case}.tsv"
+    conda:
+        "../envs/torch.yaml"
     threads: 1
     resources:
         mem_mb=16000,
         runtime=480,
-        gpu=gpus(),
-    conda:
-        "../envs/torch.yaml"
+        gpu=1,
+    params:
+        sam=section("sam"),
+        code=code("everything_mode"),
     script:
         "../workflow_scripts/everything_mode.py"
 
@@ -55,19 +55,19 @@ rule shape_priors:
         masks="results/{dataset}/sam_masks/{case}",
     output:
         rois="results/{dataset}/rois/{case}.csv",
-    params:
-        priors=section("shape_priors"),
-        code=code("shape_priors"),
     log:
         "logs/{dataset}/shape_priors/{case}.log",
     benchmark:
         "results/{dataset}/benchmarks/shape_priors/{case}.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=15,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        priors=section("shape_priors"),
+        code=code("shape_priors"),
     script:
         "../workflow_scripts/shape_priors.py"
 
@@ -80,20 +80,20 @@ rule dino_features:
         dino_weights=ancient(dino_weights_of),
     output:
         features="results/{dataset}/dino_features/{case}.npz",
-    params:
-        dino=section("dino"),
-        code=code("dino_features"),
     log:
         "logs/{dataset}/dino_features/{case}.log",
     benchmark:
         "results/{dataset}/benchmarks/dino_features/{case}.tsv"
+    conda:
+        "../envs/torch.yaml"
     threads: 1
     resources:
         mem_mb=8000,
         runtime=60,
-        gpu=gpus(),
-    conda:
-        "../envs/torch.yaml"
+        gpu=1,
+    params:
+        dino=section("dino"),
+        code=code("dino_features"),
     script:
         "../workflow_scripts/dino_features.py"
 
@@ -104,20 +104,20 @@ rule sse:
         rois=per_case("results/{dataset}/rois/{case}.csv", "train"),
     output:
         curve="results/{dataset}/clusters/sse.csv",
-    params:
-        cases=training_case_names,
-        clustering=sse_settings,
-        code=code("sse"),
     log:
         "logs/{dataset}/sse.log",
     benchmark:
         "results/{dataset}/benchmarks/sse.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 2
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        cases=training_case_names,
+        clustering=sse_settings,
+        code=code("sse"),
     script:
         "../workflow_scripts/sse.py"
 
@@ -131,22 +131,22 @@ rule kmeans:
         kmeans="results/{dataset}/clusters/kmeans.npz",
         assignments="results/{dataset}/clusters/assignments.csv",
         target="results/{dataset}/clusters/target.json",
+    log:
+        "logs/{dataset}/kmeans.log",
+    benchmark:
+        "results/{dataset}/benchmarks/kmeans.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=30,
     params:
         cases=case_names,
         splits=splits,
         clustering=kmeans_settings_of_rois,
         target=target_settings,
         code=code("kmeans"),
-    log:
-        "logs/{dataset}/kmeans.log",
-    benchmark:
-        "results/{dataset}/benchmarks/kmeans.tsv"
-    threads: 2
-    resources:
-        mem_mb=4000,
-        runtime=30,
-    conda:
-        "../envs/analysis.yaml"
     script:
         "../workflow_scripts/kmeans.py"
 
@@ -160,18 +160,18 @@ rule pseudo_label:
         target="results/{dataset}/clusters/target.json",
     output:
         pseudo_label="results/{dataset}/pseudo_labels/{case}.nii.gz",
-    params:
-        select=setting("target.select"),
-        code=code("pseudo_label"),
     log:
         "logs/{dataset}/pseudo_label/{case}.log",
     benchmark:
         "results/{dataset}/benchmarks/pseudo_label/{case}.tsv"
+    conda:
+        "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=15,
-    conda:
-        "../envs/analysis.yaml"
+    params:
+        select=setting("target.select"),
+        code=code("pseudo_label"),
     script:
         "../workflow_scripts/pseudo_label.py"

@@ -50,7 +50,7 @@ rule train:
     resources:
         mem_mb=16000,
         runtime=720,
-        gpu=gpus(),
+        gpu=1,
     params:
         settings=training_settings,
         code=code("train"),
@@ -75,7 +75,7 @@ rule predict:
     resources:
         mem_mb=4000,
         runtime=15,
-        gpu=gpus(),
+        gpu=1,
     params:
         largest_component=setting("prediction.largest_component"),
         code=code("predict"),
