@@ -8,12 +8,12 @@ with job(snakemake):
     from pathlib import Path
 
     import pandas as pd
-    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
 
     from umsam.data.volumes import read_volume
     from umsam.evaluation.case_metrics import case_of
     from umsam.figures.clusters import Example, cluster_figure
     from umsam.figures.style import save
+    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
 
     volume = cache(read_volume)
     volumes = {case_of(path): path for path in snakemake.input.volumes}

@@ -20,12 +20,17 @@ with job(snakemake):
         k = json.loads(Path(snakemake.input.target).read_text())["k"]
 
     if snakemake.wildcards.method == "kmeans_dino":
+        from umsam.devices import default_device
         from umsam.pseudo_labels.dino import feature_maps, load_dino
 
-        from umsam.devices import default_device
-
         dino, device = snakemake.params.dino, default_device()
-        model = load_dino(dino["model"], snakemake.input.get("weights"), device, dino["image_size"])
+        model = load_dino(
+            dino["model"],
+            snakemake.input.get("weights"),
+            device,
+            dino["image_size"],
+            dino["sha256"],
+        )
         start = time.perf_counter()
         maps = feature_maps(model, volume.array, dino["batch_size"], device)
         clusters = cluster_feature_maps(maps, label.shape, k, clustering["n_init"], seed)
