@@ -155,6 +155,15 @@ def test_best_epoch_is_the_best_on_the_validation_labels():
     assert mean_dsc(unet, [volume], "cpu") == result.best.val_dsc
 
 
+def test_of_equally_good_epochs_the_last_is_kept():
+    dataset = one_case(slices=2)
+    empty = (np.zeros((1, 32, 32), np.float32), np.zeros((1, 32, 32), np.uint8))
+    dataset.cases[0].target[:] = 0
+    result = train(dataset, VARIANTS["plkd"], small(epochs=6), 0, "cpu", [empty])
+    equal = [row.epoch for row in result.history if row.val_dsc == result.best.val_dsc]
+    assert result.best.epoch == equal[-1]
+
+
 def test_validation_does_not_change_the_training():
     dataset = one_case(slices=3)
     volume = (dataset.cases[0].image, dataset.cases[0].target)

@@ -185,7 +185,7 @@ def _epochs(
         val_dsc = mean_dsc(unet, validation, device) if due else math.nan
         now = time.perf_counter()
         history.append(Epoch(epoch, lr, *means, val_dsc, now - epoch_start))
-        if due and (best is None or val_dsc > best.val_dsc):
+        if due and (best is None or val_dsc >= best.val_dsc):  # of equal ones the longest trained
             best = _checkpoint(unet, epoch, val_dsc)
         if now - reported > 5 or last_epoch:
             log.info("%s", _progress(history[-1], settings.epochs, now - start))
