@@ -27,7 +27,7 @@ with job(snakemake):
     attribute, prior = target_settings["attribute"], as_number(target_settings["prior"])
     split_of = dict(zip(snakemake.params.cases, snakemake.params.splits, strict=True))
     curve = pd.read_csv(snakemake.input.curve)
-    measured = pd.concat([read_rois(path) for path in snakemake.input.rois if path])
+    measured = pd.concat([read_rois(path) for path in snakemake.input.rois])
     rois, features = read_roi_features(snakemake.params.cases, snakemake.input.features)
     features = prepared(features, settings["l2_normalise"])
     rois["split"] = rois["case"].map(split_of)

@@ -1,4 +1,4 @@
-"""Shape priors on the ROIs of one volume (eq. 3): what each ROI measures and whether it is valid."""
+"""Shape priors on the ROIs of one volume (eq. 3): what each measures, and which are valid."""
 
 from umsam.jobs import job
 

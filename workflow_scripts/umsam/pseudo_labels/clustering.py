@@ -29,7 +29,7 @@ ASSIGNMENT_COLUMNS = [
 
 @dataclass(frozen=True)
 class Clusters:
-    """A fitted K-means: centroids [K, D], and the sum of squared distances of what it was fitted to."""
+    """A fitted K-means: centroids [K, D] and the sum of squared distances of its fit."""
 
     centroids: NDArray[np.float64]
     inertia: float
@@ -150,9 +150,10 @@ def choose_target(
         tied = int(order[1])
         reason += f"; cluster {tied} is nearly as near: {means[tied]:.4g} of {counts[tied]} ROIs"
         log.warning(
-            "WARNING: two clusters fit target.prior = %.4g about equally: cluster %d (mean %s %.4g, "
-            "%d ROIs) is taken, cluster %d (%.4g, %d ROIs) is not. Look at figures/clusters.png; "
-            "another prior, attribute or number of clusters may tell them apart.",
+            "WARNING: two clusters fit target.prior = %.4g about equally: cluster %d (mean %s "
+            "%.4g, %d ROIs) is taken, cluster %d (%.4g, %d ROIs) is not. Look at "
+            "figures/clusters.png; another prior, attribute or number of clusters may tell them "
+            "apart.",
             prior, best, name, means[best], counts[best], tied, means[tied], counts[tied],
         )  # fmt: skip
     return Target(

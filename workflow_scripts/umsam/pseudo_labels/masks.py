@@ -68,10 +68,11 @@ def slice_file(folder: str | Path, z: int) -> Path:
 
 def write_slice_masks(path: str | Path, m: SliceMasks) -> None:
     """Write a compressed .npz: eight pixels a byte, plain arrays only."""
+    _, height, width = m.masks.shape
     with whole(path) as temporary:
         np.savez_compressed(
             temporary,
-            packed=np.packbits(m.masks.reshape(len(m), -1), axis=1),
+            packed=np.packbits(m.masks.reshape(len(m), height * width), axis=1),
             shape=np.array(m.masks.shape, np.int64),
             predicted_iou=m.predicted_iou.astype(np.float32),
             stability_score=m.stability_score.astype(np.float32),

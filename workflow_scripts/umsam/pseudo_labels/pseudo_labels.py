@@ -38,7 +38,7 @@ def choose(candidates: pd.DataFrame, select: str, prior: float) -> list[int]:
 def pseudo_label(
     masks: NDArray[np.bool_], candidates: pd.DataFrame, select: str, prior: float
 ) -> NDArray[np.uint8]:
-    """uint8 [H, W] from the slice's masks [K, H, W]; empty where no ROI is in the target cluster."""
+    """uint8 [H, W] from the slice's masks [K, H, W]; empty where there is no candidate."""
     chosen = choose(candidates, select, prior)
     return masks[chosen].any(axis=0).astype(np.uint8)
 

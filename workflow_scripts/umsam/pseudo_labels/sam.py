@@ -21,6 +21,8 @@ OFFICIAL = {
     "vit_l": f"{HOST}/sam_vit_l_0b3195.pth",
     "vit_h": f"{HOST}/sam_vit_h_4b8939.pth",
 }
+PIXEL_MEAN = (123.675, 116.28, 103.53)  # of all official models
+PIXEL_STD = (58.395, 57.12, 57.375)
 MODELS = ("compact", *OFFICIAL)
 
 _META = {
@@ -40,7 +42,7 @@ GENERATOR_DEFAULTS: dict[str, dict[str, float]] = {
 
 
 def generator_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The `sam` section of the configuration with each null threshold replaced by the model's own."""
+    """The `sam` section of the configuration, each null threshold replaced by the model's own."""
     own = GENERATOR_DEFAULTS[settings["model"]]
     return {key: own.get(key) if value is None else value for key, value in settings.items()}
 
@@ -117,12 +119,16 @@ def _official(
     import torch
     from segment_anything import sam_model_registry
 
-    sam = (builders or sam_model_registry)[model](checkpoint=None)
+    with torch.device("meta"):  # no random start that the checkpoint replaces: seconds for ViT-H
+        sam = (builders or sam_model_registry)[model](checkpoint=None)
     # Only files in PyTorch's zip format can be mapped: ViT-H is then read once, not copied first.
     mapped = zipfile.is_zipfile(checkpoint)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mapped)
-    sam.load_state_dict(state)
-    return sam
+    sam.load_state_dict(state, assign=True)
+    # The two buffers that checkpoints leave out.
+    sam.pixel_mean = torch.tensor(PIXEL_MEAN).view(-1, 1, 1)
+    sam.pixel_std = torch.tensor(PIXEL_STD).view(-1, 1, 1)
+    return sam.float()
 
 
 def _remedy(model: str) -> str:

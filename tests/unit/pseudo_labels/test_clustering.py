@@ -1,0 +1,177 @@
+"""K-means against scikit-learn, the knee and the target cluster on hand-made cases."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.preprocessing import normalize
+
+from umsam.pseudo_labels.clustering import (
+    assign,
+    choose_target,
+    fit,
+    knee,
+    ordered_rois,
+    prepared,
+    read_roi_features,
+    sse_curve,
+    target_record,
+)
+
+
+@pytest.fixture
+def features():
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(4, 6)) * 5
+    return prepared((centres[rng.integers(4, size=90)] + rng.normal(size=(90, 6))), False)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_equals_scikit_learn(features, seed):
+    expected = KMeans(n_clusters=4, n_init=10, random_state=seed).fit(features)
+    clusters = fit(features, 4, 10, seed)
+    np.testing.assert_array_equal(clusters.centroids, expected.cluster_centers_)
+    assert clusters.inertia == expected.inertia_
+    labels, distances = assign(features, clusters)
+    np.testing.assert_array_equal(labels, expected.predict(features))
+    np.testing.assert_allclose(distances, expected.transform(features).min(axis=1), rtol=1e-6)
+    assert (distances**2).sum() == pytest.approx(clusters.inertia)
+
+
+def test_l2_normalised_features_have_length_one(features):
+    np.testing.assert_allclose(prepared(features, True), normalize(features))
+    assert prepared(np.zeros((0, 6)), True).shape == (0, 6)
+
+
+def test_new_rois_are_assigned_and_change_nothing(features):
+    clusters = fit(features[:60], 3, 10, 0)
+    labels, _ = assign(features[60:], clusters)
+    brute = [np.argmin([np.linalg.norm(f - c) for c in clusters.centroids]) for f in features[60:]]
+    assert labels.tolist() == brute
+    assert [len(part) for part in assign(np.zeros((0, 6)), clusters)] == [0, 0]
+
+
+def test_the_order_of_cases_does_not_matter(features, tmp_path):
+    parts = {"b": features[:20], "a": features[20:50], "c": features[50:]}
+    for case, rows in parts.items():
+        n = len(rows)
+        np.savez(
+            tmp_path / f"{case}.npz", features=rows, slice=np.arange(n) // 4, index=np.arange(n) % 4
+        )
+
+    def fitted(cases):
+        table, rows = read_roi_features(cases, [tmp_path / f"{case}.npz" for case in cases])
+        return table, fit(rows, 4, 10, 0).centroids
+
+    first, centroids = fitted(["a", "b", "c"])
+    second, same = fitted(["c", "b", "a"])
+    pd.testing.assert_frame_equal(first, second)
+    np.testing.assert_array_equal(centroids, same)
+
+
+def test_rois_are_sorted_by_case_slice_and_index():
+    rois = pd.DataFrame({"case": ["b", "a", "a"], "slice": [0, 2, 2], "index": [0, 5, 3]})
+    assert ordered_rois(rois).tolist() == [2, 1, 0]
+
+
+def test_fewer_rois_than_clusters(features, caplog):
+    clusters = fit(features[:3], 8, 10, 0)
+    assert clusters.k == 3
+    assert clusters.inertia == pytest.approx(0, abs=1e-12)
+    assert "clustering.k is 8, but only 3" in caplog.text
+
+
+def test_nothing_to_cluster():
+    with pytest.raises(ValueError, match="no feature"):
+        fit(np.zeros((0, 4)), 2, 10, 0)
+
+
+def test_the_curve_is_scikit_learns_inertia(features):
+    curve = sse_curve(features, 2, 6, 10, 0)
+    assert curve["k"].tolist() == [2, 3, 4, 5, 6]
+    for k, sse in zip(curve["k"], curve["sse"], strict=True):
+        assert sse == KMeans(n_clusters=k, n_init=10, random_state=0).fit(features).inertia_
+    assert knee(curve) == 4
+
+
+@pytest.mark.parametrize(("count", "ks"), [(1, [1]), (2, [2]), (3, [2]), (5, [2, 3, 4])])
+def test_the_curve_of_few_rois(features, count, ks):
+    curve = sse_curve(features[:count], 2, 20, 10, 0)
+    assert curve["k"].tolist() == ks
+    assert knee(curve) in ks
+
+
+@pytest.mark.parametrize(
+    ("sse", "expected"),
+    [
+        ([100, 60, 10, 8, 6], 4),
+        ([100, 20, 15, 10, 5], 3),
+        ([100, 75, 50, 25, 0], 2),  # a line has no knee: its first K
+        ([5, 5, 5, 5, 5], 2),
+        ([1e9, 6e8, 1e8, 8e7, 6e7], 4),  # whatever the unit
+    ],
+)
+def test_the_knee(sse, expected):
+    assert knee(pd.DataFrame({"k": [2, 3, 4, 5, 6], "sse": sse})) == expected
+
+
+def test_the_knee_is_furthest_from_the_chord():
+    k = np.arange(2, 21)
+    sse = 1 / k
+    x, y = (k - 2) / 18, (sse - sse[-1]) / (sse[0] - sse[-1])
+    distance = np.abs(np.cross([1, -1], np.stack([x, y - 1], axis=1))) / np.sqrt(2)
+    assert knee(pd.DataFrame({"k": k, "sse": sse})) == k[distance.argmax()]
+
+
+def test_the_target_is_nearest_the_prior(caplog):
+    clusters = np.array([0, 0, 1, 1, 2])
+    attributes = np.array([2.0, 2.2, 1.0, 1.2, 0.3])
+    target = choose_target(clusters, attributes, 3, prior=1.0, near_tie=0.1)
+    assert target.cluster == 1
+    assert target.means == pytest.approx([2.1, 1.1, 0.3])
+    assert target.counts == [2, 2, 1]
+    assert target.near_tie is None
+    assert not caplog.records
+
+
+def test_single_rois_may_be_nearer_than_the_mean_that_counts():
+    clusters = np.array([0, 0, 1, 1])
+    attributes = np.array([1.0, 3.0, 1.2, 1.2])
+    assert choose_target(clusters, attributes, 2, prior=1.0, near_tie=0.0).cluster == 1
+
+
+@pytest.mark.parametrize(("other", "tied"), [(1.19, True), (0.81, True), (1.25, False)])
+def test_a_near_tie_is_warned_of(caplog, other, tied):
+    with caplog.at_level(logging.WARNING):
+        target = choose_target(
+            np.array([0, 1]),
+            np.array([1.1, other]),
+            2,
+            prior=1.0,
+            near_tie=0.1,
+            name="aspect_ratio",
+        )
+    assert target.cluster == 0
+    assert target.near_tie == (1 if tied else None)
+    assert ("cluster 0 (mean aspect_ratio 1.1" in caplog.text) == tied
+    assert (f"cluster 1 ({other:.4g}" in caplog.text) == tied
+
+
+def test_an_empty_cluster_is_never_the_target():
+    target = choose_target(np.array([0, 0, 2]), np.array([5.0, 5.0, 9.0]), 3, 1.0, 0.1)
+    assert target.cluster == 0
+    assert target.means[1] is None
+
+
+def test_the_record(features):
+    clusters = fit(features, 4, 10, 0)
+    labels, _ = assign(features, clusters)
+    target = choose_target(labels, features[:, 0], 4, 1.0, 0.1)
+    record = target_record(target, clusters, sse_curve(features, 2, 6, 2, 0), "area_mm2", 1.0)
+    assert record["k"] == 4
+    assert record["attribute"] == "area_mm2"
+    assert sum(cluster["count"] for cluster in record["clusters"]) == len(features)
+    means = [abs(cluster["mean"] - 1.0) for cluster in record["clusters"]]
+    assert record["cluster"] == int(np.argmin(means))

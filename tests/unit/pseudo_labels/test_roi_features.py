@@ -1,0 +1,82 @@
+"""ROI pooling against a plain loop over pixels (eq. 4)."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from umsam.pseudo_labels.roi_features import overlap, roi_features
+
+
+def looped(feature_map, mask):
+    """The mean of the features of the mask's pixels, each pixel in one patch."""
+    _, h, w = feature_map.shape
+    height, width = mask.shape
+    total, count = np.zeros(len(feature_map)), 0
+    for y in range(height):
+        for x in range(width):
+            if mask[y, x]:
+                total += feature_map[:, y * h // height, x * w // width]
+                count += 1
+    return total / count
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    h=st.integers(1, 4),
+    w=st.integers(1, 4),
+    p=st.integers(1, 5),
+    q=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_equals_a_plain_loop(h, w, p, q, seed):
+    rng = np.random.default_rng(seed)
+    feature_map = rng.normal(size=(3, h, w))
+    masks = rng.random((4, h * p, w * q)) < 0.3
+    masks[:, rng.integers(h * p), rng.integers(w * q)] = True
+    expected = [looped(feature_map, mask) for mask in masks]
+    np.testing.assert_allclose(roi_features(feature_map, masks), expected, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(h=st.integers(1, 5), w=st.integers(1, 5), height=st.integers(1, 7), width=st.integers(1, 7))
+def test_any_sizes_equal_the_loop_on_a_common_grid(h, w, height, width):
+    """Enlarged to a grid that both divide, straddling pixels are pixels of single patches."""
+    rng = np.random.default_rng(h + 10 * w + 100 * height + 1000 * width)
+    feature_map = rng.normal(size=(2, h, w))
+    mask = rng.random((height, width)) < 0.5
+    mask[0, 0] = True
+    common = np.repeat(np.repeat(mask, h, axis=0), w, axis=1)
+    np.testing.assert_allclose(
+        roi_features(feature_map, mask[None])[0], looped(feature_map, common), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_one_pixel_has_its_patchs_feature():
+    feature_map = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
+    mask = np.zeros((1, 24, 32), bool)
+    mask[0, 9, 31] = True
+    assert roi_features(feature_map, mask)[0, 0] == feature_map[0, 1, 3]
+
+
+def test_the_whole_slice_has_the_mean_feature():
+    feature_map = np.random.default_rng(0).normal(size=(5, 3, 4))
+    features = roi_features(feature_map, np.ones((1, 10, 17), bool))
+    np.testing.assert_allclose(features[0], feature_map.mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_every_pixel_is_shared_out():
+    for patches, pixels in [(7, 10), (10, 7), (28, 112), (1, 5), (5, 1)]:
+        shares = overlap(patches, pixels)
+        np.testing.assert_allclose(shares.sum(axis=0), 1)
+        np.testing.assert_allclose(shares.sum(axis=1), pixels / patches)
+
+
+def test_no_roi():
+    features = roi_features(np.zeros((6, 2, 2)), np.zeros((0, 8, 8), bool))
+    assert features.shape == (0, 6)
+
+
+def test_an_empty_mask_is_refused():
+    with pytest.raises(ValueError, match="empty"):
+        roi_features(np.zeros((6, 2, 2)), np.zeros((1, 8, 8), bool))
