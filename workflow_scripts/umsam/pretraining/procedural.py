@@ -315,7 +315,7 @@ def _layout(rng: np.random.Generator, size: int) -> tuple[_Painter, np.ndarray]:
 
 
 def _visible_objects(painter: _Painter) -> tuple[np.ndarray, np.ndarray]:
-    """Masks [K, H, W] and parents [K] of the objects that can be seen well enough to be asked for."""
+    """Masks [K, H, W] and parents [K] of the objects that can be seen well enough to count."""
     count = len(painter.parents)
     size = painter.size
     flat = painter.owner.ravel()

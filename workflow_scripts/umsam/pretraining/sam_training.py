@@ -1,4 +1,4 @@
-"""Trains the compact SAM on procedural scenes, as SAM was trained, with what makes it short on a CPU.
+"""Trains the compact SAM on procedural scenes, as SAM was trained, but short enough for a CPU.
 
 Per image one encoding serves several prompts (points in objects, boxes, points on nothing). A point
 lies in a chain of nested objects; the three outputs are matched with the chain so that each is
@@ -11,6 +11,7 @@ together before the decoder knows what a prompt is.
 import itertools
 import logging
 import math
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import distributed, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from umsam.errors import InputError
 from umsam.files import whole
 from umsam.pretraining.procedural import random_scene
 from umsam.pseudo_labels.compact_sam import (
@@ -65,7 +67,8 @@ class SamTraining:
     validate_every: int = 200
     save_every: int = 100
     validation_scenes: int = 48
-    workers: int = 1
+    processes: int = 2
+    """Each takes its share of a batch on one core; gradients are averaged. Divides `batch_size`."""
     bfloat16: bool = True
 
 
@@ -88,9 +91,9 @@ def make_sample(
 
     Returns image [size, size] float32 in [0, 1]; targets [K, size / 2, size / 2] uint8, quarters of
     a pixel covered; coords [P, 2, 2] (x, y) and labels [P, 2] of the prompt tokens in
-    segment_anything's code (1 point, -1 none, 2 and 3 box corners); chain [P, CHAIN] and anchor_chain
-    [A, CHAIN] target indices, -1 for none; wanted [P] the object a prompt was drawn for; anchor
-    [A, 2] (x, y). Coordinates are pixels, as a user of segment_anything would give them.
+    segment_anything's code (1 point, -1 none, 2 and 3 box corners); chain [P, CHAIN] and
+    anchor_chain [A, CHAIN] target indices, -1 for none; wanted [P] the object a prompt was drawn
+    for; anchor [A, 2] (x, y). Coordinates are pixels, as a user of segment_anything would give.
     """
     rng = np.random.default_rng(seed)
     scene = random_scene(int(rng.integers(2**62)), size)
@@ -178,7 +181,7 @@ def collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 class _Samples(Dataset):
-    """The samples of one process from a step on: their step decides the size, their number the scene."""
+    """The samples of one process; their step decides the size, their number the scene."""
 
     def __init__(
         self, settings: SamTraining, step: int, sizes: tuple[int, int], rank: int, processes: int
@@ -201,7 +204,7 @@ class _Samples(Dataset):
 
 
 class AnchorMasks(nn.Module):
-    """Masks of anchor points from the embedding alone: [B, A, 3, 4h, 4w] logits.
+    """Masks of anchor points from the embedding alone: [B, A, 3, 4h, 4w] logits and their vectors.
 
     A small network turns the features and the position of the anchor into three vectors that are
     multiplied with the up-scaled embedding, plus a term that falls with the distance to the anchor.
@@ -219,7 +222,7 @@ class AnchorMasks(nn.Module):
         nn.init.normal_(self.network[-1].weight, std=0.02)
 
     def forward(self, embedding, upscaled, position, anchor):
-        """position [B, A, 256]: the prompt encoder's encoding; anchor [B, A, 2] in [0, 1] (x, y)."""
+        """position [B, A, 256]: encoded by the prompt encoder; anchor [B, A, 2] in [0, 1] (x, y)."""
         grid = (anchor * 2 - 1)[:, :, None]
         here = F.grid_sample(embedding.float(), grid, align_corners=False)[..., 0].transpose(1, 2)
         fine = F.grid_sample(upscaled.float(), grid, align_corners=False)[..., 0].transpose(1, 2)
@@ -234,7 +237,8 @@ class AnchorMasks(nn.Module):
         dy = (ys[None, None] - anchor[..., 1:]).square()[..., :, None]
         dx = (xs[None, None] - anchor[..., :1]).square()[..., None, :]
         reach = 40 * F.softplus(out[..., -2])
-        return logits - reach[..., None, None] * (dy + dx)[:, :, None] + out[..., -1, None, None]
+        logits = logits - reach[..., None, None] * (dy + dx)[:, :, None] + out[..., -1, None, None]
+        return logits, vector
 
 
 def encode(sam: Sam, image: torch.Tensor) -> torch.Tensor:
@@ -269,7 +273,7 @@ def _attend(block: Attention, q, k, v) -> torch.Tensor:
 
 
 def _upscale(decoder: MaskDecoder, x: torch.Tensor) -> torch.Tensor:
-    """The decoder's two transposed convolutions as products: [n, pixels, C] to [n, pixels, 16, C / 8].
+    """The decoder's transposed convolutions as products: [n, pixels, C] to [n, pixels, 16, C / 8].
 
     Their kernel equals their stride, so each pixel becomes 4 and then 16 without neighbours; the
     layer norm between them then runs over the last axis.
@@ -288,18 +292,21 @@ def _unfold(x: torch.Tensor, h: int, w: int) -> torch.Tensor:
     return x.reshape(*x.shape[:2], 4 * h, 4 * w)
 
 
-def decode(sam: Sam, embedding, coords, labels, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def decode(sam: Sam, embedding, coords, labels, size: int) -> tuple[torch.Tensor, ...]:
     """segment_anything's decoder for P prompts on each of B images.
 
-    coords [B, P, 2, 2] and labels [B, P, 2] as in `make_sample`. Gives logits [B * P, 4, 4h, 4w] and
-    predicted IoU [B * P, 4]; output 0 is the single-mask output. The same function of the same
-    weights as `MaskDecoder.predict_masks`, arranged for training: what does not depend on the prompt
-    is computed once an image, and no array is larger than it has to be.
+    coords [B, P, 2, 2] and labels [B, P, 2] as in `make_sample`. Gives logits [B * P, 4, 4h, 4w],
+    predicted IoU [B * P, 4] (output 0 is the single-mask output), and the vectors [B * P, 4, 32]
+    that the masks are products with. The same function of the same weights as
+    `MaskDecoder.predict_masks`, arranged for training: what does not depend on the prompt is
+    computed once an image, and no array is larger than it has to be.
     """
-    prompt, decoder, transformer = sam.prompt_encoder, sam.mask_decoder, sam.mask_decoder.transformer
+    prompt, decoder = sam.prompt_encoder, sam.mask_decoder
+    transformer = decoder.transformer
     b, p = labels.shape[:2]
     h, w = embedding.shape[-2:]
-    table = torch.cat([prompt.not_a_point_embed.weight, *(e.weight for e in prompt.point_embeddings)])
+    learned = (prompt.not_a_point_embed, *prompt.point_embeddings)
+    table = torch.cat([embedding.weight for embedding in learned])
     sparse = positions(sam, coords, size) * (labels >= 0)[..., None] + table[labels + 1]
     tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([tokens.expand(b * p, -1, -1), sparse.view(b * p, 2, CHANNELS)], 1)
@@ -331,7 +338,8 @@ def decode(sam: Sam, embedding, coords, labels, size: int) -> tuple[torch.Tensor
     )
     fine = _upscale(decoder, keys)
     masks = (fine.flatten(1, 2) @ vectors.transpose(1, 2)).transpose(1, 2)
-    return _unfold(masks.unflatten(-1, (h * w, 16)), h, w), decoder.iou_prediction_head(queries[:, 0])
+    score = decoder.iou_prediction_head(queries[:, 0])
+    return _unfold(masks.unflatten(-1, (h * w, 16)), h, w), score, vectors
 
 
 # ----------------------------------------------------------------------------------------- losses
@@ -402,7 +410,7 @@ def true_iou(logits: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor) -
 
 
 def _gather(targets: torch.Tensor, chain: torch.Tensor) -> torch.Tensor:
-    """targets [B, K, h, w] in quarters and chain [B, P, CHAIN] to [B * P, CHAIN, h * w] in [0, 1]."""
+    """targets [B, K, h, w] in quarters, chain [B, P, CHAIN] to [B * P, CHAIN, h * w] in [0, 1]."""
     b = targets.shape[0]
     picked = targets[torch.arange(b, device=targets.device)[:, None, None], chain.clamp_min(0)]
     return picked.flatten(0, 1).flatten(2).float() / 4
@@ -419,14 +427,21 @@ def losses(
     embedding = encode(sam, batch["image"])
     fine = _upscale(sam.mask_decoder, embedding.flatten(2).transpose(1, 2)).permute(0, 3, 1, 2)
     upscaled = _unfold(fine, *embedding.shape[-2:])
-    anchor = batch["anchor"]
-    anchor_logits = aux(embedding, upscaled, positions(sam, anchor, size), (anchor + 0.5) / size)
+    # the prompts' first points are anchors too: what they give is a hint for the decoder
+    anchor = torch.cat([batch["anchor"], batch["coords"][:, :, 0]], 1)
+    anchors = batch["anchor"].shape[1]
+    anchor_logits, vectors = aux(
+        embedding, upscaled, positions(sam, anchor, size), (anchor + 0.5) / size
+    )
+    anchor_logits, hint = anchor_logits[:, :anchors], vectors[:, anchors:].detach().flatten(0, 1)
     anchor_valid = (batch["anchor_chain"] >= 0).flatten(0, 1)
     anchor_targets = _gather(batch["targets"], batch["anchor_chain"])
     anchor_loss = nested_loss(anchor_logits.flatten(0, 1).flatten(2), anchor_targets, anchor_valid)
     if not decoder:
         return {"anchor": anchor_loss}
-    logits, predicted = decode(sam, embedding, batch["coords"], batch["labels"], size)
+    logits, predicted, vectors = decode(sam, embedding, batch["coords"], batch["labels"], size)
+    point = (batch["labels"][:, :, 0] == 1).flatten()
+    hint_loss = F.mse_loss(vectors[point, 1:].float(), hint[point]) / hint[point].var()
     logits, predicted = logits.float().flatten(2), predicted.float()
     valid = (batch["chain"] >= 0).flatten(0, 1)
     targets = _gather(batch["targets"], batch["chain"])
@@ -435,6 +450,7 @@ def losses(
     iou = true_iou(logits, targets, valid)
     return {
         "anchor": anchor_loss,
+        "hint": hint_loss,
         "mask": nested_loss(logits[:, 1:], targets, valid),
         "single": mask_loss(logits[known, 0], wanted[known, 0]).mean()
         if known.any()
@@ -444,7 +460,7 @@ def losses(
     }
 
 
-WEIGHTS = {"anchor": 0.7, "mask": 1.0, "single": 0.3, "score": 2.0}
+WEIGHTS = {"anchor": 0.7, "hint": 0.5, "mask": 1.0, "single": 0.3, "score": 2.0}
 
 
 # ---------------------------------------------------------------------------------------- training
@@ -458,7 +474,7 @@ def validate(sam: Sam, settings: SamTraining, size: int = IMAGE_SIZE) -> dict[st
         for number in range(settings.validation_scenes):
             batch = collate([make_sample((settings.seed, 2, number), size, 6, 0, 3, 1)])
             embedding = encode(sam, batch["image"])
-            logits, score = decode(sam, embedding, batch["coords"], batch["labels"], size)
+            logits, score, _ = decode(sam, embedding, batch["coords"], batch["labels"], size)
             valid = (batch["chain"] >= 0).flatten(0, 1)
             iou = true_iou(logits.flatten(2), _gather(batch["targets"], batch["chain"]), valid)[
                 :, 1:
@@ -505,6 +521,7 @@ def train_compact_sam(
     settings: SamTraining,
     sizes: tuple[int, int] = (128, IMAGE_SIZE),
     stop_after: int | None = None,
+    workers: int = 1,
 ) -> Sam:
     """Trains from `settings.seed`, or goes on from `<output>.resume.pt`, and writes the checkpoint.
 
@@ -544,9 +561,9 @@ def train_compact_sam(
         DataLoader(
             _Samples(settings, step, sizes, rank, processes),
             batch_size=settings.batch_size // processes,
-            num_workers=settings.workers,
+            num_workers=workers,
             collate_fn=collate,
-            prefetch_factor=8 if settings.workers else None,
+            prefetch_factor=8 if workers else None,
         )
     )
     sums, began, counted = {}, time.monotonic(), 0
@@ -557,6 +574,8 @@ def train_compact_sam(
         batch = next(loader)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             parts = losses(sam, aux, batch, step >= settings.anchor_share * settings.steps)
+        if step >= settings.small_share * settings.steps:
+            parts.pop("hint", None)  # the decoder has outgrown it
         total = sum(weight * parts[name] for name, weight in WEIGHTS.items() if name in parts)
         optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -608,3 +627,32 @@ def train_compact_sam(
             save_compact_sam(average, path)
         resume.unlink(missing_ok=True)
     return average
+
+
+def _process(rank: int, output: Path, settings: SamTraining, meeting: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=settings.processes
+    )
+    train_compact_sam(output, settings)
+    distributed.destroy_process_group()
+
+
+def pretrain(output: Path | str, settings: SamTraining) -> None:
+    """`train_compact_sam` in `settings.processes` processes of one thread each.
+
+    Single threads that meet once a step lose less to other users of the machine than threads that
+    meet in every operation.
+    """
+    if settings.batch_size % settings.processes:
+        raise InputError(
+            f"pretraining.sam: batch_size {settings.batch_size} is not a multiple of processes "
+            f"{settings.processes}; change one of them"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.start_processes(
+            _process,
+            (Path(output), settings, f"{folder}/meeting"),
+            nprocs=settings.processes,
+            start_method="fork",
+        )

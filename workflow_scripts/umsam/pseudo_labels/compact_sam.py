@@ -96,23 +96,43 @@ class CompactEncoder(nn.Module):
         return self.neck(merged)
 
 
-def _start_attention_at_the_prompt(decoder: MaskDecoder) -> None:
-    """Ties the query and key projections between tokens and image at the start.
+def _start_at_the_prompt(sam: Sam) -> None:
+    """An initialisation from which the decoder's tokens read the image where their prompt lies.
 
-    Both sides carry the same positional encoding, so a token then begins by reading the image where
-    its prompt lies, which a randomly initialised decoder needs thousands of images to find out.
+    A randomly initialised decoder needs thousands of images to find out what a prompt is. Tokens
+    and pixels carry the same positional encoding, so it is enough to tie the projections of queries
+    and keys, to let the first self-attention hand the prompt's encoding to every token, and to keep
+    the learned embeddings small beside it.
     """
-    for module in decoder.transformer.modules():
-        if not hasattr(module, "q_proj") or module.internal_dim == module.embedding_dim:
-            continue
-        nn.init.orthogonal_(module.q_proj.weight, gain=2.0)
-        module.k_proj.weight.data.copy_(module.q_proj.weight.data)
-        nn.init.zeros_(module.q_proj.bias)
-        nn.init.zeros_(module.k_proj.bias)
+    # a narrower kernel of the random Fourier features: one embedding cell, not two
+    sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix *= 1.75
+    decoder = sam.mask_decoder
+    with torch.no_grad():
+        for embedding in (
+            *sam.prompt_encoder.point_embeddings,
+            sam.prompt_encoder.not_a_point_embed,
+            sam.prompt_encoder.no_mask_embed,
+        ):
+            embedding.weight *= 0.1
+        for embedding in (decoder.iou_token, decoder.mask_tokens):
+            embedding.weight *= 0.3
+        for module in decoder.transformer.modules():
+            if not hasattr(module, "q_proj") or module.internal_dim == module.embedding_dim:
+                continue
+            nn.init.orthogonal_(module.q_proj.weight, gain=2.5)
+            module.k_proj.weight.copy_(module.q_proj.weight)
+            nn.init.orthogonal_(module.v_proj.weight)
+            module.out_proj.weight.copy_(module.v_proj.weight.T)
+            for projection in (module.q_proj, module.k_proj, module.v_proj, module.out_proj):
+                nn.init.zeros_(projection.bias)
+        first = decoder.transformer.layers[0].self_attn
+        for projection in (first.v_proj, first.out_proj):
+            nn.init.eye_(projection.weight)
+            nn.init.zeros_(projection.bias)
 
 
 def build_compact_sam(checkpoint: Path | str | None = None) -> Sam:
-    """The compact SAM in eval mode, fp32; random weights (torch's global seed) without a checkpoint.
+    """The compact SAM in eval mode, fp32; without a checkpoint randomly initialised (global seed).
 
     Raises RuntimeError (torch's own) when the file does not hold this architecture.
     """
@@ -142,9 +162,7 @@ def build_compact_sam(checkpoint: Path | str | None = None) -> Sam:
         pixel_std=[PIXEL_STD] * 3,
     )
     if checkpoint is None:
-        # a narrower kernel of the random Fourier features: one embedding cell, not four
-        sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix *= 1.75
-        _start_attention_at_the_prompt(sam.mask_decoder)
+        _start_at_the_prompt(sam)
     else:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         sam.load_state_dict({name: value.float() for name, value in state.items()})

@@ -1,0 +1,48 @@
+# The compact models, trained on procedural images alone. Their checkpoints ship in resources/; these
+# rules make them anew. A run that was stopped goes on from the state beside its output.
+
+
+rule pretrain_sam:
+    output:
+        "results/pretraining/compact_sam.pt",
+    log:
+        "logs/pretraining/pretrain_sam.log",
+    benchmark:
+        "results/pretraining/benchmarks/pretrain_sam.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=480,
+    params:
+        sam=config["pretraining"]["sam"],
+        code=code("pretrain_sam"),
+    script:
+        "../workflow_scripts/pretrain_sam.py"
+
+
+rule pretrain_dino:
+    output:
+        "results/pretraining/compact_dino.pt",
+    log:
+        "logs/pretraining/pretrain_dino.log",
+    benchmark:
+        "results/pretraining/benchmarks/pretrain_dino.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=480,
+    params:
+        dino=config["pretraining"]["dino"],
+        code=code("pretrain_dino"),
+    script:
+        "../workflow_scripts/pretrain_dino.py"
+
+
+rule pretraining:
+    input:
+        rules.pretrain_sam.output,
+        rules.pretrain_dino.output,

@@ -1,0 +1,97 @@
+"""Procedural scenes: reproducible, and their objects are what they are said to be."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from umsam.pretraining.procedural import LARGEST_AREA, SMALLEST_AREA, random_scene, smooth_noise
+
+SEEDS = range(12)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [random_scene(seed, 128) for seed in SEEDS]
+
+
+def test_a_seed_gives_one_scene(scenes):
+    again = random_scene(3, 128)
+    assert np.array_equal(again.image, scenes[3].image)
+    assert np.array_equal(again.masks, scenes[3].masks)
+    assert not np.array_equal(again.image, scenes[4].image)
+
+
+def test_images_are_finite_and_use_the_range(scenes):
+    for scene in scenes:
+        assert scene.image.shape == (128, 128)
+        assert scene.image.dtype == np.float32
+        assert np.isfinite(scene.image).all()
+        assert scene.image.min() >= 0
+        assert scene.image.max() <= 1
+        assert np.ptp(scene.image) > 0.5
+
+
+def test_every_object_has_a_fair_size(scenes):
+    for scene in scenes:
+        area = scene.masks.mean((1, 2))
+        assert len(area) >= 1
+        assert area.min() >= SMALLEST_AREA
+        assert area.max() <= LARGEST_AREA
+
+
+def test_parents_hold_their_children_and_come_first(scenes):
+    nested = 0
+    for scene in scenes:
+        for child, parent in enumerate(scene.parent):
+            if parent >= 0:
+                nested += 1
+                assert parent < child
+                assert not (scene.masks[child] & ~scene.masks[parent]).any()
+                assert scene.masks[child].sum() < scene.masks[parent].sum()
+    assert nested > len(scenes)
+
+
+def test_objects_are_nested_or_apart(scenes):
+    for scene in scenes:
+        for a in range(len(scene.masks)):
+            ancestors, b = set(), scene.parent[a]
+            while b >= 0:
+                ancestors.add(int(b))
+                b = scene.parent[b]
+            for b in range(a):
+                if b not in ancestors:
+                    assert not (scene.masks[a] & scene.masks[b]).any()
+
+
+def test_innermost_is_the_deepest_object(scenes):
+    for scene in scenes:
+        depth = np.array([scene.masks[:, y, x].sum() for y, x in np.ndindex(128, 128)])
+        labels = scene.innermost.ravel()
+        assert ((labels < 0) == (depth == 0)).all()
+        children = {int(p) for p in scene.parent if p >= 0}
+        for index in set(range(len(scene.masks))) - children:
+            assert (scene.innermost[scene.masks[index]] == index).all()
+
+
+def test_objects_can_be_seen():
+    """Most objects differ in mean or spread from the ring around them; else nothing is learned."""
+    seen = []
+    for seed in range(20, 32):
+        scene = random_scene(seed, 128)
+        for mask in scene.masks:
+            ring = ndimage.binary_dilation(mask, iterations=3) & ~mask
+            inside, outside = scene.image[mask], scene.image[ring]
+            seen.append(
+                abs(inside.mean() - outside.mean()) > 0.05
+                or abs(inside.std() - outside.std()) > 0.03
+            )
+    assert np.mean(seen) > 0.8
+
+
+def test_smooth_noise_has_the_scale_it_is_asked_for():
+    rng = np.random.default_rng(0)
+    coarse, fine = (
+        np.mean([np.abs(np.diff(smooth_noise(rng, 128, n, n), axis=0)).mean() for _ in range(8)])
+        for n in (4, 32)
+    )
+    assert fine > 4 * coarse

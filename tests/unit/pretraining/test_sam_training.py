@@ -1,0 +1,215 @@
+"""Training of the compact SAM: its decoder pass, its losses in closed form, and resuming."""
+
+import math
+
+import pytest
+import torch
+
+from umsam.errors import InputError
+from umsam.pretraining.sam_training import (
+    CHAIN,
+    AnchorMasks,
+    SamTraining,
+    collate,
+    decode,
+    learning_rate,
+    losses,
+    make_sample,
+    mask_loss,
+    match,
+    nested_loss,
+    positions,
+    pretrain,
+    train_compact_sam,
+    true_iou,
+)
+from umsam.pseudo_labels.compact_sam import build_compact_sam
+
+
+@pytest.fixture(scope="module")
+def sam():
+    torch.manual_seed(0)
+    model = build_compact_sam()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    return model
+
+
+def sample(number: int, size: int = 64) -> dict[str, torch.Tensor]:
+    return make_sample((0, number), size, points=3, boxes=1, nothings=1, anchors=4)
+
+
+def square(size: int = 16, side: int = 8) -> torch.Tensor:
+    mask = torch.zeros(size, size)
+    mask[2 : 2 + side, 3 : 3 + side] = 1
+    return mask.flatten()
+
+
+# ---- samples
+
+
+def test_prompts_lie_in_the_objects_of_their_chain():
+    for number in range(6):
+        s = sample(number)
+        assert s["coords"].shape == (5, 2, 2)
+        assert s["chain"].shape == (5, CHAIN)
+        for point, label, chain, wanted in zip(
+            s["coords"], s["labels"], s["chain"], s["wanted"], strict=True
+        ):
+            targets = [s["targets"][i].float() for i in chain if i >= 0]
+            areas = [float(t.sum()) for t in targets]
+            assert areas == sorted(areas), "innermost first"
+            if label[0] == 1:
+                x, y = (point[0] / 2).int().tolist()
+                assert all(t[y, x] > 0 for t in targets)
+                assert (wanted < 0) == (len(targets) == 0)
+            else:
+                assert label.tolist() == [2, 3]
+                assert (point[1] > point[0]).all()
+
+
+def test_samples_are_reproducible():
+    a, b = sample(1), sample(1)
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+# ---- decoder
+
+
+def test_decode_is_segment_anythings_decoder(sam):
+    torch.manual_seed(1)
+    embedding, coords = torch.randn(2, 256, 8, 8), torch.rand(2, 3, 2, 2) * 64
+    labels = torch.tensor([[1, -1], [1, -1], [2, 3]]).expand(2, 3, 2)
+    with torch.inference_mode():
+        logits, score, _ = decode(sam, embedding, coords, labels, 64)
+        pe = sam.prompt_encoder.pe_layer((8, 8))[None]
+        prompt = sam.prompt_encoder
+        for b in range(2):
+            sparse = positions(sam, coords[b], 64)
+            sparse[:2, 0] += prompt.point_embeddings[1].weight
+            sparse[:2, 1] = prompt.not_a_point_embed.weight
+            sparse[2, 0] += prompt.point_embeddings[2].weight[0]
+            sparse[2, 1] += prompt.point_embeddings[3].weight[0]
+            dense = prompt.no_mask_embed.weight.view(1, -1, 1, 1).expand(3, -1, 8, 8)
+            expected = sam.mask_decoder.predict_masks(embedding[b : b + 1], pe, sparse, dense)
+            assert torch.allclose(logits[3 * b : 3 * b + 3], expected[0], rtol=1e-4, atol=1e-4)
+            assert torch.allclose(score[3 * b : 3 * b + 3], expected[1], rtol=1e-4, atol=1e-4)
+
+
+# ---- losses
+
+
+def test_a_perfect_mask_costs_nothing():
+    target = square()
+    assert mask_loss(40 * (target * 2 - 1), target) < 1e-3
+
+
+def test_even_logits_cost_a_closed_form():
+    target = square()  # no edge pixels: weights are 1
+    share = target.mean()
+    entropy = math.log(2) / (0.5 * share.sqrt())
+    area = target.sum()
+    dice = 1 - (area + 1) / (0.5 * 256 + area + 1)
+    assert mask_loss(torch.zeros(256), target) == pytest.approx(float(entropy + dice), rel=1e-5)
+
+
+def test_an_empty_target_is_finite_and_wants_an_empty_mask():
+    target = torch.zeros(256)
+    empty, full = mask_loss(torch.full((256,), -30.0), target), mask_loss(torch.zeros(256), target)
+    assert empty < 1e-3 < full < math.inf
+
+
+def test_edge_pixels_weigh_three_times():
+    target = square()
+    target[:32] = 0.5  # 16 x 16 pixels, so 32 of 256 lie on an edge
+    share = target.mean()
+    entropy = math.log(2) * (256 + 2 * 32) / 256 / (0.5 * share.sqrt())
+    area = target.sum()
+    dice = 1 - (area + 1) / (0.5 * 256 + area + 1)
+    assert mask_loss(torch.zeros(256), target) == pytest.approx(float(entropy + dice), rel=1e-5)
+
+
+def test_nested_targets_go_to_different_outputs():
+    part, whole = square(side=4), square(side=9)
+    targets = torch.stack([part, whole, torch.zeros(256)])[None]
+    valid = torch.tensor([[True, True, False]])
+    # output 0 is the whole, output 2 the part, output 1 nearest to the whole
+    logits = 20 * (torch.stack([whole, square(side=8), part])[None] * 2 - 1)
+    index, weight = match(logits, targets, valid)
+    assert index.tolist() == [[1, 1, 0]]
+    assert weight[0].tolist() == pytest.approx([1, 0.1, 1])
+    right = nested_loss(logits, targets, valid)
+    assert right < nested_loss(logits, targets[:, [0, 0, 2]], valid)
+
+
+def test_every_output_gets_a_gradient():
+    target = square()[None, None].expand(1, 3, -1)
+    logits = torch.zeros(1, 3, 256, requires_grad=True)
+    nested_loss(logits, target, torch.tensor([[True, False, False]])).backward()
+    assert (logits.grad.abs().sum(-1) > 0).all()
+
+
+def test_no_target_no_loss():
+    logits = torch.randn(2, 3, 256, requires_grad=True)
+    loss = nested_loss(logits, torch.zeros(2, 3, 256), torch.zeros(2, 3, dtype=torch.bool))
+    loss.backward()
+    assert loss == 0
+    assert logits.grad.abs().sum() == 0
+
+
+def test_true_iou_in_closed_form():
+    part, whole = square(side=4), square(side=8)
+    targets = torch.stack([part, whole, whole])[None]
+    logits = torch.stack([part, whole, torch.zeros(256), torch.ones(256)])[None] - 0.5
+    both = torch.tensor([[True, True, False]])
+    assert true_iou(logits, targets, both)[0].tolist() == pytest.approx([1, 1, 0, 64 / 256])
+    only = torch.tensor([[True, False, False]])
+    assert true_iou(logits, targets, only)[0].tolist() == pytest.approx([1, 0.25, 0, 16 / 256])
+    assert true_iou(logits, targets, torch.zeros(1, 3, dtype=torch.bool)).abs().sum() == 0
+
+
+def test_the_gradient_reaches_every_part(sam):
+    aux = AnchorMasks()
+    parts = losses(sam, aux, collate([sample(0), sample(1)]))
+    sum(parts[name] for name in ("anchor", "hint", "mask", "single", "score")).backward()
+    unused = {
+        name
+        for name, p in sam.named_parameters()
+        if p.grad is None or (p.ndim > 1 and not p.grad.abs().sum())
+    }
+    untrained = ("prompt_encoder.mask_downscaling", "prompt_encoder.point_embeddings.0")
+    assert all(name.startswith(untrained) for name in unused), unused
+    assert all(p.grad is not None for p in aux.parameters())
+    sam.zero_grad(set_to_none=True)
+
+
+# ---- the run
+
+
+def test_learning_rate_rises_holds_and_falls():
+    s = SamTraining(steps=100, warm_up=10, decay_share=0.5, learning_rate=1.0)
+    assert learning_rate(0, s) == pytest.approx(0.1)
+    assert learning_rate(10, s) == learning_rate(50, s) == 1.0
+    assert learning_rate(99, s) < 0.03
+
+
+def test_resuming_after_a_kill_gives_the_same_weights(tmp_path):
+    tiny = SamTraining(
+        steps=3, batch_size=2, points=2, anchors=3, warm_up=1, anchor_share=0.34, small_share=0.5,
+        save_every=100, validate_every=100, validation_scenes=1, bfloat16=False,
+    )  # fmt: skip
+    sizes = (32, 64)
+    through = train_compact_sam(tmp_path / "a.pt", tiny, sizes, workers=0)
+    train_compact_sam(tmp_path / "b.pt", tiny, sizes, stop_after=2, workers=0)
+    assert not (tmp_path / "b.pt").exists()
+    resumed = train_compact_sam(tmp_path / "b.pt", tiny, sizes, workers=0)
+    for a, b in zip(through.parameters(), resumed.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pt", "b.pt"]
+    build_compact_sam(tmp_path / "a.pt")
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
+    with pytest.raises(InputError, match="batch_size 3"):
+        pretrain(tmp_path / "a.pt", SamTraining(batch_size=3, processes=2))

@@ -1,0 +1,8 @@
+"""Train the compact SAM on procedural scenes; goes on where it was stopped."""
+
+from umsam.jobs import job
+
+with job(snakemake):
+    from umsam.pretraining.sam_training import SamTraining, pretrain
+
+    pretrain(snakemake.output[0], SamTraining(**snakemake.params.sam))
