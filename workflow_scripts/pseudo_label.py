@@ -17,7 +17,9 @@ with job(snakemake):
 
     volume = read_volume(snakemake.input.volume)
     target = json.loads(Path(snakemake.input.target).read_text())
-    assignments = pd.read_csv(snakemake.input.assignments, dtype={"case": str})
+    assignments = pd.read_csv(
+        snakemake.input.assignments, dtype={"case": str}, keep_default_na=False
+    )
     rois = target_rois(assignments, read_rois(snakemake.input.rois), target["cluster"])
 
     labels = np.zeros(volume.array.shape, np.uint8)

@@ -121,14 +121,15 @@ def test_a_slice_without_rois_is_a_table_with_a_header(tmp_path):
     assert list(read.columns) == ROI_COLUMNS
     assert read.empty
     assert read["valid"].dtype == bool
+    assert read["aspect_ratio"].dtype == float
 
 
 def test_a_table_is_read_as_written(tmp_path):
     masks = slice_of(rectangle(10, 10), rectangle(1, 9), np.zeros((60, 100), bool))
-    written = roi_table("007", 3, masks, (0.3, 0.7), PRIORS)
+    written = roi_table("NA", 3, masks, (0.3, 0.7), PRIORS)
     written.to_csv(tmp_path / "a.csv", index=False)
     read = read_rois(tmp_path / "a.csv")
-    assert read["case"].tolist() == ["007"] * 3
+    assert read["case"].tolist() == ["NA"] * 3
     assert read["valid"].tolist() == [True, False, False]
     assert read["rejected_by"].tolist() == ["", "v_min;a_max", "v_min"]
     assert np.allclose(read["area_mm2"], written["area_mm2"])

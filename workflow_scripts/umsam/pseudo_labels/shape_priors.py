@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,19 +11,20 @@ from numpy.typing import NDArray
 from umsam.configuration import as_number
 from umsam.pseudo_labels.masks import SliceMasks
 
-ROI_COLUMNS = [
-    "case",
-    "slice",
-    "index",
-    "pixels",
-    "area_ratio",
-    "aspect_ratio",
-    "area_mm2",
-    "valid",
-    "rejected_by",
-    "predicted_iou",
-    "stability_score",
-]
+ROI_TYPES = {
+    "case": str,
+    "slice": int,
+    "index": int,
+    "pixels": int,
+    "area_ratio": float,
+    "aspect_ratio": float,
+    "area_mm2": float,
+    "valid": bool,
+    "rejected_by": str,
+    "predicted_iou": float,
+    "stability_score": float,
+}
+ROI_COLUMNS = list(ROI_TYPES)
 ATTRIBUTE_OF = {
     "v_min": "area_ratio",
     "v_max": "area_ratio",
@@ -96,11 +98,11 @@ def roi_table(
     )
 
 
-def read_rois(path: str) -> pd.DataFrame:
-    """Read a case's ROI table; a table without rows keeps its columns."""
-    table = pd.read_csv(path, dtype={"case": str, "rejected_by": str}, keep_default_na=False,
-                        na_values={"aspect_ratio": [""]})  # fmt: skip
-    return table.astype({"valid": bool})
+def read_rois(path: str | Path) -> pd.DataFrame:
+    """Read a case's ROI table; a table without rows keeps its columns and their types."""
+    # Only a number can be missing: a case may be called NA.
+    missing = {name: [""] for name, kind in ROI_TYPES.items() if kind is float}
+    return pd.read_csv(path, dtype=ROI_TYPES, keep_default_na=False, na_values=missing)
 
 
 def rejections(rois: pd.DataFrame) -> str:

@@ -1,0 +1,237 @@
+"""The scripts one after the other on small volumes, with a SAM and a DINO of random weights."""
+
+import json
+import logging
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_masks import FIELDS
+from tiny_sam import SETTINGS, tiny_sam
+
+from umsam.data.volumes import Volume, read_volume, write_volume
+from umsam.pseudo_labels import sam as sam_module
+from umsam.pseudo_labels.compact_dino import build_compact_dino, save_compact_dino
+from umsam.pseudo_labels.everything_mode import everything_mode
+from umsam.pseudo_labels.masks import SliceMasks, no_masks, read_slice_masks, write_slice_masks
+
+SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
+SPACING = (3.0, 0.5, 0.75)
+PRIORS = {"v_min": 0.01, "v_max": 0.3, "a_min": "1/2", "a_max": 2}
+CLUSTERING = {"k": 2, "n_init": 3, "seed": 0, "l2_normalise": False, "sse_k": [2, 4]}
+TARGET = {"attribute": "aspect_ratio", "prior": 1.0, "near_tie": 0.1}
+
+
+class Inputs(dict):
+    """Named files as Snakemake hands them out."""
+
+    __getattr__ = dict.__getitem__
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    """A job takes the root logger over."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def run(script, folder, *, input, output, case="a", **params):
+    log = folder / "logs" / f"{script}.log"
+    wildcards = type("Wildcards", (list,), {"case": case, "dataset": "set"})([case])
+    fake = SimpleNamespace(
+        input=Inputs(input), output=Inputs(output), params=Inputs(params), wildcards=wildcards,
+        threads=1, log=[str(log)], rule=script,
+    )  # fmt: skip
+    for path in output.values():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    runpy.run_path(str(SCRIPTS / f"{script}.py"), init_globals={"snakemake": fake})
+    return log.read_text()
+
+
+def volume_file(folder, case, slices, seed=0):
+    array = np.random.default_rng(seed).random((slices, 40, 48)).astype(np.float32)
+    path = folder / "volumes" / f"{case}.nii.gz"
+    path.parent.mkdir(exist_ok=True)
+    write_volume(path, array, Volume(array, SPACING, origin=(1.0, -2.0, 3.0)))
+    return path
+
+
+def rectangles(*boxes):
+    """Masks from (y, x, rows, columns)."""
+    masks = np.zeros((len(boxes), 40, 48), bool)
+    for mask, (y, x, rows, columns) in zip(masks, boxes, strict=True):
+        mask[y : y + rows, x : x + columns] = True
+    k = len(boxes)
+    return SliceMasks(masks, np.linspace(0.5, 0.9, k, dtype=np.float32), np.ones(k, np.float32),
+                      np.zeros((k, 4), np.int32), np.zeros((k, 2), np.float32))  # fmt: skip
+
+
+def write_case(folder, case, slices):
+    """A volume and its masks, without SAM."""
+    volume_file(folder, case, len(slices), seed=len(case))
+    for z, m in enumerate(slices):
+        write_slice_masks(folder / "sam_masks" / case / f"slice_{z:03d}.npz", m)
+
+
+def per_case(folder, case):
+    """Shape priors and DINO features of a case; the log of the first."""
+    volume, masks = folder / "volumes" / f"{case}.nii.gz", folder / "sam_masks" / case
+    rois, features = folder / "rois" / f"{case}.csv", folder / "dino_features" / f"{case}.npz"
+    torch.manual_seed(0)
+    if not (folder / "dino.pt").exists():
+        save_compact_dino(build_compact_dino(None), folder / "dino.pt")
+    log = run("shape_priors", folder, case=case, input={"volume": volume, "masks": masks},
+              output={"rois": rois}, priors=PRIORS)  # fmt: skip
+    run(
+        "dino_features", folder, case=case,
+        input={"volume": volume, "masks": masks, "rois": rois, "dino_weights": folder / "dino.pt"},
+        output={"features": features},
+        dino={"model": "compact", "image_size": 48, "batch_size": 2, "sha256": None},
+    )  # fmt: skip
+    return log
+
+
+def cluster(folder, splits):
+    """SSE and K-means over cases; the target."""
+    training = [case for case, split in splits.items() if split == "train"]
+    clusters = folder / "clusters"
+
+    def files(pattern, cases):
+        return [folder / pattern.format(case) for case in cases]
+
+    run(
+        "sse", folder, cases=training,
+        input={"features": files("dino_features/{}.npz", training),
+               "rois": files("rois/{}.csv", training)},
+        output={"curve": clusters / "sse.csv"},
+        clustering={key: value for key, value in CLUSTERING.items() if key != "k"},
+    )  # fmt: skip
+    run(
+        "kmeans", folder, cases=list(splits), splits=list(splits.values()),
+        input={"curve": clusters / "sse.csv", "features": files("dino_features/{}.npz", splits),
+               "rois": files("rois/{}.csv", splits)},
+        output={"kmeans": clusters / "kmeans.npz", "target": clusters / "target.json",
+                "assignments": clusters / "assignments.csv"},
+        clustering=CLUSTERING, target=TARGET,
+    )  # fmt: skip
+    return json.loads((clusters / "target.json").read_text())
+
+
+def label(folder, case, select="nearest_centroid"):
+    output = folder / "pseudo_labels" / f"{case}.nii.gz"
+    run(
+        "pseudo_label", folder, case=case, select=select,
+        input={"volume": folder / "volumes" / f"{case}.nii.gz",
+               "masks": folder / "sam_masks" / case,
+               "rois": folder / "rois" / f"{case}.csv",
+               "assignments": folder / "clusters" / "assignments.csv",
+               "target": folder / "clusters" / "target.json"},
+        output={"pseudo_label": output},
+    )  # fmt: skip
+    return read_volume(output)
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_everything_mode_of_a_volume(sam, tmp_path, monkeypatch, slices):
+    torch.save(sam.state_dict(), tmp_path / "sam.pth")
+    official = sam_module._official
+    monkeypatch.setattr(
+        sam_module, "_official", lambda model, path, _: official(model, path, {model: tiny_sam})
+    )
+    monkeypatch.setenv("UMSAM_DEVICE", "cpu")
+    volume = volume_file(tmp_path, "a", slices)
+    masks, features = tmp_path / "sam_masks" / "a", tmp_path / "sam_features" / "a.npy"
+    log = run(
+        "everything_mode", tmp_path,
+        input={"volume": volume, "sam_weights": tmp_path / "sam.pth"},
+        output={"masks": masks, "features": features},
+        sam={**SETTINGS, "model": "vit_b", "sha256": None},
+    )  # fmt: skip
+    assert f"{slices}/{slices} slices" in log
+    embedding = np.load(features, mmap_mode="r", allow_pickle=False)
+    assert embedding.shape == (slices, 32, 4, 4)
+    assert embedding.dtype == np.float16
+    assert sorted(path.name for path in masks.iterdir()) == [
+        f"slice_{z:03d}.npz" for z in range(slices)
+    ]
+    assert [path.name for path in features.parent.iterdir()] == ["a.npy"]
+    array = read_volume(volume).array
+    for z in range(slices):
+        grey = np.rint(array[z] * 255).astype(np.uint8)
+        expected, expected_embedding = everything_mode(sam, np.stack([grey] * 3, -1), SETTINGS)
+        found = read_slice_masks(masks / f"slice_{z:03d}.npz")
+        for name in FIELDS:
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        np.testing.assert_allclose(embedding[z], expected_embedding, atol=2e-3, rtol=2e-3)
+
+
+def test_from_masks_to_pseudo_labels(tmp_path):
+    """One slice in case 007; a case without ROIs, one with all filtered away, a test case."""
+    square, wide, huge, line = (2, 3, 10, 10), (20, 20, 10, 18), (0, 0, 39, 47), (30, 0, 2, 40)
+    write_case(tmp_path, "a", [rectangles(square, wide, huge), rectangles(wide), no_masks(40, 48)])
+    write_case(tmp_path, "007", [rectangles(line, square)])
+    write_case(tmp_path, "nothing", [no_masks(40, 48)] * 2)
+    write_case(tmp_path, "filtered", [rectangles(line), rectangles(line, huge)])
+    write_case(tmp_path, "test", [rectangles(wide, square), no_masks(40, 48)])
+    splits = {"test": "test", "nothing": "train", "a": "train", "filtered": "train", "007": "train"}
+    logs = {case: per_case(tmp_path, case) for case in splits}
+    assert "sam.pred_iou_thresh" in logs["nothing"]
+    assert "shape_priors.a_max rejects most, 2 of 3 ROIs" in logs["filtered"]
+    assert "WARNING" not in logs["a"] + logs["007"] + logs["test"]
+
+    target = cluster(tmp_path, splits)
+    assigned = pd.read_csv(tmp_path / "clusters" / "assignments.csv", dtype={"case": str})
+    assert assigned.groupby("case").size().to_dict() == {"007": 1, "a": 3, "test": 2}
+    training = assigned[assigned["split"] == "train"]
+    means = training.groupby("cluster")["attribute"].mean()
+    assert target["cluster"] == (means - 1.0).abs().idxmin()
+    assert sum(c["count"] for c in target["clusters"]) == 4  # the test case's ROIs do not count
+    with np.load(tmp_path / "clusters" / "kmeans.npz", allow_pickle=False) as file:
+        assert file["centroids"].shape == (2, 192)
+
+    for case in splits:
+        image = read_volume(tmp_path / "volumes" / f"{case}.nii.gz")
+        result = label(tmp_path, case, "union")
+        assert result.array.dtype == np.uint8
+        assert result.array.shape == image.array.shape
+        assert result.spacing == pytest.approx(SPACING)
+        assert result.origin == image.origin
+        rows = assigned[(assigned["case"] == case) & (assigned["cluster"] == target["cluster"])]
+        expected = np.zeros(image.array.shape, np.uint8)
+        for row in rows.itertuples(index=False):
+            folder = tmp_path / "sam_masks" / case
+            masks = read_slice_masks(folder / f"slice_{row.slice:03d}.npz").masks
+            expected[row.slice] |= masks[row.index]
+        np.testing.assert_array_equal(result.array, expected)
+    assert not label(tmp_path, "nothing").array.any()
+    assert not label(tmp_path, "filtered").array.any()
+
+
+def test_no_valid_training_roi_stops_with_the_prior_to_relax(tmp_path, capsys):
+    write_case(tmp_path, "a", [rectangles((30, 0, 2, 40), (10, 0, 3, 47))])
+    write_case(tmp_path, "t", [rectangles((2, 3, 10, 10))])
+    for case in ("a", "t"):
+        per_case(tmp_path, case)
+    with pytest.raises(SystemExit):
+        cluster(tmp_path, {"a": "train", "t": "test"})
+    log = (tmp_path / "logs" / "sse.log").read_text()
+    assert "set: none of the 2 ROIs of 1 training volume(s) is valid" in log
+    assert "shape_priors.a_max rejects most, 2 of 2" in log
+    assert "Traceback" not in log
+    assert not (tmp_path / "clusters" / "sse.csv").exists()
+
+
+def test_one_training_roi_is_one_cluster(tmp_path):
+    write_case(tmp_path, "a", [rectangles((2, 3, 10, 10))])
+    per_case(tmp_path, "a")
+    target = cluster(tmp_path, {"a": "train"})
+    assert (target["k"], target["knee"], target["cluster"]) == (1, 1, 0)
+    assert label(tmp_path, "a").array.sum() == 100
