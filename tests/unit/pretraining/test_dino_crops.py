@@ -12,6 +12,7 @@ from umsam.pretraining.dino_crops import (
     pool_regions,
     random_affines,
     to_model_input,
+    transplanted,
 )
 
 
@@ -29,7 +30,7 @@ def test_regions_lie_where_the_grey_values_lie(generator, monkeypatch):
     labels[:, 10:60, 20:70] = 0
     labels[:, 50:85, 60:110] = 1
     grey = torch.tensor([0.0, 0.5, 1.0])[labels + 1]
-    crops = multi_crop(grey, labels, 32, 3, 2, (0.6, 1.5), 8, generator)
+    crops = multi_crop(grey, labels, 32, 3, 2, (0.6, 1.5), 8, 0.0, generator)
     assert crops.images.shape == (6, 3, 32, 32)
     assert crops.coverage.shape == (6, 2, 16)
     red = crops.images[:, 0] * IMAGENET_SD[0] + IMAGENET_MEAN[0]
@@ -37,6 +38,27 @@ def test_regions_lie_where_the_grey_values_lie(generator, monkeypatch):
     told = crops.coverage[:, 0] * 0.5 + crops.coverage[:, 1]
     assert (patches - told).abs().mean() < 0.02  # nearest against linear, on the borders
     assert told.max() > 0.4  # the crops do show something
+
+
+def test_transplanted_regions_take_their_pixels_along():
+    """Crops that hold their own image's number: what keeps its region number keeps its pixels."""
+    batch, views, size = 4, 3, 12
+    own = torch.arange(batch).repeat(views)[:, None, None]
+    crops = own.expand(-1, size, size).float()
+    numbers = torch.randint(0, 4, crops.shape, generator=torch.Generator().manual_seed(0)).float()
+    generator = torch.Generator().manual_seed(1)
+    mixed, told = transplanted(crops, numbers, batch, 3, 1.0, generator)
+    views_of = torch.arange(views).repeat_interleave(batch)[:, None, None]
+    other = ((own - 1 - views_of) % batch).expand_as(crops)
+    kept = told > 0
+    assert torch.equal(told[kept], numbers[kept])
+    assert torch.equal(mixed[kept], crops[kept])
+    moved = ~kept & (numbers > 0)
+    assert moved.any()
+    assert torch.equal(mixed[~kept], other[~kept].float())
+    untouched = transplanted(crops, numbers, batch, 3, 0.0, generator)
+    assert torch.equal(untouched[0], crops)
+    assert torch.equal(untouched[1], numbers)
 
 
 def test_affines_zoom_by_what_was_asked_and_keep_right_angles(generator):

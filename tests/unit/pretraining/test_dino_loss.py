@@ -115,8 +115,10 @@ def test_head_gives_cosines_of_the_standardised_bottleneck():
     np.testing.assert_allclose(scores, code @ prototypes.T / norms, atol=1e-3)
 
 
-def test_head_bears_a_single_item():
+@pytest.mark.parametrize("items", [0, 1])
+def test_head_bears_few_items(items):
     head = ProjectionHead(12, out_dim=9)
-    scores = head(torch.randn(1, 12))
+    scores = head(torch.randn(items, 12))
+    assert scores.shape == (items, 9)
     scores.sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in head.parameters())

@@ -34,22 +34,47 @@ def multi_crop(
     regions: int,
     zoom: tuple[float, float],
     patch: int,
+    transplant: float,
     generator: Generator,
 ) -> Crops:
     """`count` random crops of `size` px of each image.
 
     images: [B, H, W] in [0, 1]. labels: int [B, H, W], region number or NO_REGION.
     zoom: lower and upper bound of source pixels per crop pixel, log-uniform.
+    transplant: share of the crops whose regions are put into another image, see `transplanted`.
     """
+    batch = len(images)
     images, labels = images.repeat(count, 1, 1), labels.repeat(count, 1, 1)
     theta = random_affines(len(images), size, images.shape[-2:], zoom, generator)
     grid = F.affine_grid(theta, [len(images), 1, size, size], align_corners=False)
     crops = F.grid_sample(images[:, None].float(), grid, align_corners=False)[:, 0]
     numbers = labels[:, None].float() + 1  # outside of the image a crop has number 0: no region
     numbers = F.grid_sample(numbers, grid, mode="nearest", align_corners=False)
-    one_hot = numbers == torch.arange(1, regions + 1)[None, :, None, None]
+    crops, numbers = transplanted(crops, numbers[:, 0], batch, regions, transplant, generator)
+    one_hot = numbers[:, None] == torch.arange(1, regions + 1)[None, :, None, None]
     coverage = F.avg_pool2d(one_hot.float(), patch).flatten(2)
     return Crops(to_model_input(augment_intensity(crops, generator)), coverage)
+
+
+def transplanted(
+    crops: Tensor, numbers: Tensor, batch: int, regions: int, share: float, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """In a share of the crops, some regions stay and the rest becomes a crop of another image.
+
+    Two crops of an image then agree about a region although little around it is the same. Without
+    this the quickest way to tell regions apart is to tell their images apart, which is of no use
+    for clustering the ROIs of many patients.
+
+    crops: [N, S, S]; numbers: [N, S, S], region number plus 1, 0 for no region; N runs over crops,
+    then the images of the batch. Returns both; the other image's regions get number 0.
+    """
+    kept = torch.rand(len(crops), regions + 1, generator=generator) < 0.6
+    kept[:, 0] = False
+    kept |= torch.rand(len(crops), 1, generator=generator) >= share
+    stays = kept.gather(1, numbers.flatten(1).long()).view_as(crops)
+    views = crops.unflatten(0, (-1, batch))
+    others = torch.cat([view.roll(1 + index, 0) for index, view in enumerate(views)])
+    return torch.where(stays, crops, others), torch.where(stays, numbers, 0)
 
 
 def random_affines(

@@ -36,8 +36,9 @@ class ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         code = self.mlp(features).float()
-        variance, mean = torch.var_mean(code, dim=0, correction=0)
-        code = F.normalize((code - mean) * (variance + 1e-6).rsqrt(), dim=-1, eps=1e-6)
+        if len(code):
+            variance, mean = torch.var_mean(code, dim=0, correction=0)
+            code = F.normalize((code - mean) * (variance + 1e-6).rsqrt(), dim=-1, eps=1e-6)
         return code @ F.normalize(self.prototypes.float(), dim=-1).T
 
 

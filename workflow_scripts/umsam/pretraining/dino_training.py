@@ -37,26 +37,27 @@ Source = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class DinoSettings:
-    """What the run is. The first seven are worth changing; the rest are DINO's own values."""
+    """What the run is. The first eight are worth changing; the rest are DINO's own values."""
 
-    steps: int = 1000
-    batch_size: int = 12
+    steps: int = 800
+    batch_size: int = 10
     images: int = 3000  # distinct images; each is made when first drawn
     learning_rate: float = 5e-4
     weight_decay: float = 0.04
-    region_weight: float = 1.0  # of the region loss, beside 1 for the class token
+    cls_weight: float = 0.2  # of the class token's loss, beside 1 for the regions
+    transplant: float = 0.6  # share of the crops whose regions are put into another image
     seed: int = 0
     regions: int = 8  # per image, at most
     region_patches: float = 1.5  # a region counts in a crop if it covers this many patches
     global_size: int = TRAINED_SIZE
     local_size: int = 32
-    locals: int = 3
+    locals: int = 2
     global_zoom: tuple[float, float] = (0.7, 1.6)  # source px per crop px
     local_zoom: tuple[float, float] = (0.5, 1.2)
     out_dim: int = 1024
     warmup: float = 0.08  # share of the steps
     freeze_prototypes: float = 0.05  # share of the steps
-    teacher_momentum: float = 0.99  # rises to 1 by a cosine
+    teacher_momentum: float = 0.98  # rises to 1 by a cosine
     centre_momentum: float = 0.9
     student_temperature: float = 0.1
     teacher_temperature: float = 0.04
@@ -135,7 +136,7 @@ class DinoRun:
         region_loss = dino_loss(
             student_regions, teacher_regions, self.region_centre, *temperatures, valid
         )
-        loss = cls_loss + s.region_weight * region_loss
+        loss = s.cls_weight * cls_loss + region_loss
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if progress < s.freeze_prototypes:
@@ -159,7 +160,12 @@ class DinoRun:
         chosen = torch.randint(s.images, (s.batch_size,), generator=generator).tolist()
         images = torch.stack([self._image(i)[0] for i in chosen]).float() / 255
         labels = torch.stack([self._image(i)[1] for i in chosen])
-        common = {"regions": s.regions, "patch": PATCH, "generator": generator}
+        common = {
+            "regions": s.regions,
+            "patch": PATCH,
+            "transplant": s.transplant,
+            "generator": generator,
+        }
         return (
             multi_crop(images, labels, s.global_size, 2, zoom=s.global_zoom, **common),
             multi_crop(images, labels, s.local_size, s.locals, zoom=s.local_zoom, **common),
