@@ -46,21 +46,22 @@ CHAIN = 3
 class SamTraining:
     """Everything that decides the result; resuming needs the same values."""
 
-    steps: int = 3600
+    steps: int = 2180
     batch_size: int = 8
-    points: int = 5
+    points: int = 4
     boxes: int = 1
     nothings: int = 1
     """Points that lie in no object; their true IoU is 0."""
-    anchors: int = 24
+    anchors: int = 20
+    """On small images; fewer on large ones, as their masks cost more."""
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warm_up: int = 150
-    decay_share: float = 0.4
+    decay_share: float = 0.33
     """Share of the steps, at the end, over which the learning rate falls to 2 %."""
-    small_share: float = 0.3
+    small_share: float = 0.665
     """Share of the steps, at the beginning, on images of 128 x 128."""
-    anchor_share: float = 0.25
+    anchor_share: float = 0.3
     """Share of the steps, at the beginning, that train on anchors alone, without the decoder."""
     ema: float = 0.998
     seed: int = 0
@@ -197,7 +198,8 @@ class _Samples(Dataset):
         step = self.step + index // self.share
         number = step * s.batch_size + self.rank * self.share + index % self.share
         size = self.sizes[0 if step < s.small_share * s.steps else 1]
-        return make_sample((s.seed, 1, number), size, s.points, s.boxes, s.nothings, s.anchors)
+        anchors = round(s.anchors * (self.sizes[0] / size) ** 2)  # of about equal cost
+        return make_sample((s.seed, 1, number), size, s.points, s.boxes, s.nothings, anchors)
 
 
 # ----------------------------------------------------------------------------------------- model
@@ -222,7 +224,7 @@ class AnchorMasks(nn.Module):
         nn.init.normal_(self.network[-1].weight, std=0.02)
 
     def forward(self, embedding, upscaled, position, anchor):
-        """position [B, A, 256]: encoded by the prompt encoder; anchor [B, A, 2] in [0, 1] (x, y)."""
+        """position [B, A, 256]: by the prompt encoder; anchor [B, A, 2] in [0, 1] (x, y)."""
         grid = (anchor * 2 - 1)[:, :, None]
         here = F.grid_sample(embedding.float(), grid, align_corners=False)[..., 0].transpose(1, 2)
         fine = F.grid_sample(upscaled.float(), grid, align_corners=False)[..., 0].transpose(1, 2)
