@@ -1,27 +1,30 @@
 """Training of the compact SAM: its decoder pass, its losses in closed form, and resuming."""
 
+import copy
 import math
 
 import pytest
 import torch
 
 from umsam.errors import InputError
+from umsam.pretraining.sam_calibration import (
+    GOOD_STABILITY,
+    OFFSETS,
+    GridOutputs,
+    calibrate,
+    fit_scores,
+    fit_temperature,
+    grid_outputs,
+)
+from umsam.pretraining.sam_decoding import AnchorMasks, decode, positions, upscale_embedding
+from umsam.pretraining.sam_losses import mask_loss, match, nested_loss, true_iou
+from umsam.pretraining.sam_samples import CHAIN, collate, make_sample
 from umsam.pretraining.sam_training import (
-    CHAIN,
-    AnchorMasks,
     SamTraining,
-    collate,
-    decode,
     learning_rate,
     losses,
-    make_sample,
-    mask_loss,
-    match,
-    nested_loss,
-    positions,
     pretrain,
     train_compact_sam,
-    true_iou,
 )
 from umsam.pseudo_labels.compact_sam import build_compact_sam
 
@@ -95,6 +98,13 @@ def test_decode_is_segment_anythings_decoder(sam):
             expected = sam.mask_decoder.predict_masks(embedding[b : b + 1], pe, sparse, dense)
             assert torch.allclose(logits[3 * b : 3 * b + 3], expected[0], rtol=1e-4, atol=1e-4)
             assert torch.allclose(score[3 * b : 3 * b + 3], expected[1], rtol=1e-4, atol=1e-4)
+
+
+def test_upscaled_embedding_is_the_decoders(sam):
+    embedding = torch.randn(2, 256, 4, 6)
+    with torch.inference_mode():
+        expected = sam.mask_decoder.output_upscaling(embedding)
+        assert torch.allclose(upscale_embedding(sam.mask_decoder, embedding), expected, atol=1e-5)
 
 
 # ---- losses
@@ -184,6 +194,60 @@ def test_the_gradient_reaches_every_part(sam):
     sam.zero_grad(set_to_none=True)
 
 
+# ---- calibration
+
+
+def test_temperature_puts_good_masks_at_the_stability(sam):
+    """Stability falls linearly with the offset here, so the right factor is known."""
+    model = copy.deepcopy(sam)
+    slope = 0.5  # stability 0.9 at an offset of 0.2
+    stability = torch.from_numpy(1 - slope * OFFSETS).float().expand(50, 4, -1)
+    outputs = GridOutputs(torch.zeros(50, 256), torch.full((50, 4), 0.8), stability)
+    factor = fit_temperature(model, outputs)
+    assert factor == pytest.approx(slope / (1 - GOOD_STABILITY), rel=0.02)
+    torch.manual_seed(1)
+    prompt = torch.randn(1, 256, 8, 8), torch.rand(1, 2, 2, 2) * 64, torch.tensor([[[1, -1]] * 2])
+    with torch.inference_mode():
+        before, after = decode(sam, *prompt, 64), decode(model, *prompt, 64)
+    assert torch.allclose(after[0], factor * before[0], rtol=1e-3, atol=1e-3)
+    assert torch.equal(after[1], before[1])
+
+
+def test_no_good_mask_no_temperature(sam):
+    outputs = GridOutputs(torch.zeros(5, 256), torch.zeros(5, 4), torch.ones(5, 4, len(OFFSETS)))
+    assert fit_temperature(copy.deepcopy(sam), outputs) == 1.0
+
+
+def test_scores_learn_what_they_are_shown(sam):
+    model = copy.deepcopy(sam)
+    token = torch.randn(512, 256)
+    iou = (token[:, :1] > 0).float().expand(-1, 4).clone()
+    fit_scores(model, GridOutputs(token, iou, torch.empty(0)), seed=0)
+    with torch.inference_mode():
+        predicted = model.mask_decoder.iou_prediction_head(token)
+    assert torch.nn.functional.mse_loss(predicted, iou) < 0.1  # of 0.25
+
+
+def test_calibration_changes_scores_and_scale_alone(sam):
+    model = copy.deepcopy(sam)
+    calibrate(model, seed=0, scenes=2, size=64)
+    changed = {
+        name
+        for (name, a), b in zip(sam.state_dict().items(), model.state_dict().values(), strict=True)
+        if not torch.equal(a, b)
+    }
+    allowed = ("mask_decoder.iou_prediction_head", "mask_decoder.output_hypernetworks_mlps")
+    assert changed
+    assert all(name.startswith(allowed) for name in changed)
+
+
+def test_grid_outputs_are_reproducible(sam):
+    a, b = (grid_outputs(sam, 4, 1, side=3, size=64) for _ in range(2))
+    assert a.token.shape == (9, 256)
+    assert torch.equal(a.iou, b.iou)
+    assert (a.stability.diff(dim=-1) <= 1e-6).all()
+
+
 # ---- the run
 
 
@@ -197,7 +261,8 @@ def test_learning_rate_rises_holds_and_falls():
 def test_resuming_after_a_kill_gives_the_same_weights(tmp_path):
     tiny = SamTraining(
         steps=3, batch_size=2, points=2, anchors=3, warm_up=1, anchor_share=0.34, small_share=0.5,
-        save_every=100, validate_every=100, validation_scenes=1, bfloat16=False,
+        save_every=100, validate_every=100, validation_scenes=1, calibration_scenes=1,
+        bfloat16=False,
     )  # fmt: skip
     sizes = (32, 64)
     through = train_compact_sam(tmp_path / "a.pt", tiny, sizes, workers=0)

@@ -1,0 +1,128 @@
+"""The last, short step for the compact SAM: scores that mean something to the mask generator.
+
+What the generator returns is decided by the predicted IoU and the stability of a mask. Both are
+fitted here with all else frozen, on scenes of their own and on a grid of points as everything mode
+uses, most of which lie in no object: the IoU head is trained on, and the logits are scaled by one
+temperature, folded into the weights, that puts the median good mask at a stability of 0.9.
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from segment_anything.modeling import Sam
+from torch.nn import functional as F
+
+from umsam.pretraining.procedural import random_scene
+from umsam.pretraining.sam_decoding import decode, encode
+from umsam.pretraining.sam_losses import gather_targets, true_iou
+from umsam.pretraining.sam_samples import chain_at, quarters
+from umsam.pseudo_labels.compact_sam import IMAGE_SIZE
+
+log = logging.getLogger(__name__)
+
+OFFSETS = np.geomspace(0.02, 4.0, 30)
+GOOD_IOU, GOOD_STABILITY = 0.7, 0.9
+
+
+@dataclass(frozen=True)
+class GridOutputs:
+    """What a model makes of grids of points on held-out scenes; N points."""
+
+    token: torch.Tensor
+    """[N, 256] input of the IoU head."""
+    iou: torch.Tensor
+    """[N, 4] true IoU of each output."""
+    stability: torch.Tensor
+    """[N, 4, len(OFFSETS)] stability score at each offset, at the resolution of the decoder."""
+
+
+def grid_outputs(
+    sam: Sam, seed: int, scenes: int, side: int = 8, size: int = IMAGE_SIZE
+) -> GridOutputs:
+    """Runs a shifted grid of `side` x `side` points on each of `scenes` procedural scenes."""
+    tokens, ious, stabilities = [], [], []
+    handle = sam.mask_decoder.iou_prediction_head.register_forward_pre_hook(
+        lambda module, inputs: tokens.append(inputs[0].float())
+    )
+    with torch.inference_mode():
+        for number in range(scenes):
+            rng = np.random.default_rng((seed, 3, number))
+            scene = random_scene(int(rng.integers(2**62)), size)
+            axes = [(np.arange(side) + rng.random()) * size / side for _ in range(2)]
+            grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
+            labels = scene.innermost
+            chain = [chain_at(labels, scene.parent, int(y), int(x)) for x, y in grid]
+            coords = torch.zeros(1, len(grid), 2, 2)
+            coords[0, :, 0] = torch.from_numpy(grid)
+            kind = torch.tensor([1, -1]).expand(1, len(grid), 2)
+            embedding = encode(sam, torch.from_numpy(scene.image)[None])
+            logits = decode(sam, embedding, coords, kind, size)[0].flatten(2)
+            chain = torch.tensor(chain)[None]
+            targets = gather_targets(quarters(scene.masks)[None], chain)
+            ious.append(true_iou(logits, targets, (chain >= 0)[0]))
+            stabilities.append(
+                torch.stack(
+                    [(logits > o).sum(-1) / (logits > -o).sum(-1).clamp_min(1) for o in OFFSETS], -1
+                )
+            )
+    handle.remove()
+    return GridOutputs(torch.cat(tokens), torch.cat(ious), torch.cat(stabilities))
+
+
+def fit_scores(sam: Sam, outputs: GridOutputs, seed: int, epochs: int = 30) -> None:
+    """Trains the IoU head, in place, on what it sees of a grid of points."""
+    generator = torch.Generator().manual_seed(seed)
+    head = sam.mask_decoder.iou_prediction_head
+    token, iou = outputs.token.clone(), outputs.iou.clone()
+    batches = math.ceil(len(token) / 256)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=5e-4, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
+    for _ in range(epochs):
+        for part in torch.randperm(len(token), generator=generator).split(256):
+            optimiser.zero_grad()
+            F.mse_loss(head(token[part]), iou[part]).backward()
+            optimiser.step()
+            schedule.step()
+    sam.zero_grad(set_to_none=True)
+
+
+def fit_temperature(sam: Sam, outputs: GridOutputs) -> float:
+    """Scales the logits, in place, so that good masks have the stability GOOD_STABILITY at 1.0.
+
+    Returns the factor; 1 when the model has no good mask yet.
+    """
+    good = outputs.stability[:, 1:][outputs.iou[:, 1:] >= GOOD_IOU]
+    if len(good) < 20:
+        return 1.0
+    median = good.median(0).values.numpy()  # falls with the offset
+    offset = float(np.interp(-GOOD_STABILITY, -median, OFFSETS))
+    with torch.no_grad():
+        for mlp in sam.mask_decoder.output_hypernetworks_mlps:
+            mlp.layers[-1].weight /= offset
+            mlp.layers[-1].bias /= offset
+    return 1 / offset
+
+
+def calibrate(sam: Sam, seed: int, scenes: int, size: int = IMAGE_SIZE) -> None:
+    """Both fits, in place, and how well the predicted IoU then follows the true one, logged."""
+    outputs = grid_outputs(sam, seed, scenes, size=size)
+    held_out = grid_outputs(sam, seed + 1, max(1, scenes // 8), size=size)
+
+    def correlation() -> float:
+        with torch.inference_mode():
+            predicted = sam.mask_decoder.iou_prediction_head(held_out.token)
+        pair = torch.stack([predicted[:, 1:].flatten(), held_out.iou[:, 1:].flatten()])
+        return float(torch.corrcoef(pair)[0, 1])
+
+    before = correlation()
+    fit_scores(sam, outputs, seed)
+    factor = fit_temperature(sam, outputs)
+    log.info(
+        "calibration: correlation of predicted and true IoU %.3f -> %.3f, logits x %.2f",
+        before,
+        correlation(),
+        factor,
+    )
