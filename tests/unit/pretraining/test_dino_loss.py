@@ -8,7 +8,13 @@ import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-from umsam.pretraining.dino_loss import ProjectionHead, dino_loss, update_centre, update_teacher
+from umsam.pretraining.dino_loss import (
+    ProjectionHead,
+    dino_loss,
+    region_contrast,
+    update_centre,
+    update_teacher,
+)
 
 
 def reference_loss(student, teacher, centre, ts, tt, student_valid, teacher_valid):
@@ -53,6 +59,38 @@ def test_loss_without_masks_counts_every_item():
     ours = dino_loss(torch.tensor(student), torch.tensor(teacher), torch.zeros(6), 0.5, 0.3)
     expected = reference_loss(student, teacher, 0.0, 0.5, 0.3, everything, everything[:2])
     assert float(ours) == pytest.approx(expected, rel=1e-5)
+
+
+def test_region_contrast_equals_a_float64_loop():
+    rng = np.random.default_rng(2)
+    student, teacher = rng.normal(size=(4, 3, 2, 5)), rng.normal(size=(2, 3, 2, 5))
+    valid = rng.random((4, 3, 2)) < 0.7
+    terms = []
+    for t in range(2):
+        keys = [(b, r) for b in range(3) for r in range(2) if valid[t, b, r]]
+        for v in range(4):
+            for b, r in keys:
+                if v != t and valid[v, b, r]:
+                    similarity = np.array([student[v, b, r] @ teacher[(t, *key)] for key in keys])
+                    terms.append(-log_softmax(similarity / 0.3)[keys.index((b, r))])
+    arrays = [torch.tensor(array) for array in (student, teacher, valid, valid[:2])]
+    assert float(region_contrast(*arrays, 0.3)) == pytest.approx(np.mean(terms), rel=1e-9)
+
+
+def test_region_contrast_of_equal_codes_costs_the_logarithm_of_the_regions():
+    codes, valid = torch.ones(3, 4, 5, 6), torch.ones(3, 4, 5, dtype=torch.bool)
+    loss = region_contrast(codes, codes[:2], valid, valid[:2])
+    assert float(loss) == pytest.approx(math.log(20), rel=1e-6)
+
+
+def test_region_contrast_reaches_the_student_only():
+    student = torch.randn(3, 2, 2, 4, requires_grad=True)
+    teacher = torch.randn(2, 2, 2, 4, requires_grad=True)
+    valid = torch.ones(3, 2, 2, dtype=torch.bool)
+    region_contrast(student, teacher, valid, valid[:2]).backward()
+    assert student.grad.abs().sum() > 0
+    assert teacher.grad is None
+    assert float(region_contrast(student, teacher, ~valid, ~valid[:2]).detach()) == 0
 
 
 def test_flat_scores_cost_the_logarithm_of_the_prototypes():

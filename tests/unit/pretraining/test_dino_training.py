@@ -62,6 +62,8 @@ def test_unknown_keys_of_the_configuration_are_named():
     assert dino_settings({"steps": 7}).steps == 7
     with pytest.raises(InputError, match="has no step; it knows"):
         dino_settings({"step": 7})
+    with pytest.raises(InputError, match="must be contrast or dino"):
+        dino_settings({"region_loss": "none"})
 
 
 def test_a_step_moves_the_student_and_the_teacher_follows_by_its_average():
@@ -75,10 +77,18 @@ def test_a_step_moves_the_student_and_the_teacher_follows_by_its_average():
     assert all(p.grad is None for p in run.teacher.parameters())
 
 
-def test_the_student_learns_what_a_still_teacher_says():
+@pytest.mark.parametrize("region_loss", ["contrast", "dino"])
+def test_the_student_learns_what_a_still_teacher_says(region_loss):
     """With the teacher and the centres held, the loss is a cross-entropy that must fall."""
     settings = dataclasses.replace(
-        TINY, steps=12, images=1, warmup=0.01, teacher_momentum=1.0, centre_momentum=1.0
+        TINY,
+        steps=12,
+        images=1,
+        warmup=0.01,
+        teacher_momentum=1.0,
+        centre_momentum=1.0,
+        region_loss=region_loss,
+        transplant=0.0,
     )
     run = DinoRun(settings, source)
     losses = [sum(run.train_step()[name] for name in ("cls", "region")) for _ in range(12)]

@@ -34,12 +34,20 @@ class ProjectionHead(nn.Module):
                 nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(torch.randn(out_dim, bottleneck) * bottleneck**-0.5)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def code(self, features: Tensor) -> Tensor:
+        """Unit vectors [N, bottleneck]."""
         code = self.mlp(features).float()
         if len(code):
             variance, mean = torch.var_mean(code, dim=0, correction=0)
-            code = F.normalize((code - mean) * (variance + 1e-6).rsqrt(), dim=-1, eps=1e-6)
+            code = (code - mean) * (variance + 1e-6).rsqrt()
+        return F.normalize(code, dim=-1, eps=1e-6)
+
+    def scores(self, code: Tensor) -> Tensor:
+        """Cosines of unit vectors [..., bottleneck] to the prototypes, [..., out_dim]."""
         return code @ F.normalize(self.prototypes.float(), dim=-1).T
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scores(self.code(features))
 
 
 def dino_loss(
@@ -76,6 +84,38 @@ def dino_loss(
             total = total - (target[t] * log_p[v]).sum(-1)[valid].sum()
             pairs = pairs + valid.sum()
     return total / pairs.clamp(min=1)
+
+
+def region_contrast(
+    student: Tensor,
+    teacher: Tensor,
+    student_valid: Tensor,
+    teacher_valid: Tensor,
+    temperature: float = 0.1,
+) -> Tensor:
+    """Find a region again among all of the batch, across crops (InfoNCE with a momentum teacher).
+
+    As in MoCo v3 (Chen et al., 2021), with regions in place of images: of all the regions in the
+    teacher's crop, those of the same image included, which is the student's?
+
+    student: unit vectors [V, B, R, C]; the first T of the V crops are the teacher's.
+    teacher: unit vectors [T, B, R, C]; no gradient flows into them.
+    student_valid, teacher_valid: bool [V, B, R] and [T, B, R].
+    Returns the mean over all pairs of different crops and their shared regions; 0 if there is none.
+    """
+    total = student.new_zeros(())
+    pairs = 0
+    for t, (codes, there) in enumerate(zip(teacher.detach(), teacher_valid, strict=True)):
+        keys = codes[there]
+        number = there.flatten().cumsum(0).view_as(there) - 1  # of a region among the keys
+        for v in range(len(student)):
+            shared = student_valid[v] & there
+            if v == t or not shared.any():
+                continue
+            similarity = student[v][shared] @ keys.T / temperature
+            total = total + F.cross_entropy(similarity, number[shared], reduction="sum")
+            pairs += int(shared.sum())
+    return total / max(pairs, 1)
 
 
 @torch.no_grad()

@@ -4,7 +4,9 @@ A student sees every crop of an image, a teacher (its moving average) the global
 student learns to agree with the teacher about any other crop. Agreement is asked for twice: of the
 class token, as in DINO, and of the patch tokens pooled over each region that two crops share,
 because pooled patch tokens are what the pipeline clusters (eq. 4). Regions are the generator's
-layers; no label tells what they are.
+objects; no label tells what they are. For the regions the student has to find the teacher's among
+all of the batch (`region_contrast`): in the few hundred steps that a CPU affords, DINO's own loss
+on regions (`region_loss: dino`) stays behind.
 
 Every random choice of a step follows from (seed, step) and every image from (seed, image number),
 so a resumed run equals an uninterrupted one.
@@ -25,7 +27,13 @@ from torch import Tensor, nn
 from umsam.errors import InputError
 from umsam.files import whole
 from umsam.pretraining.dino_crops import Crops, multi_crop, pool_regions
-from umsam.pretraining.dino_loss import ProjectionHead, dino_loss, update_centre, update_teacher
+from umsam.pretraining.dino_loss import (
+    ProjectionHead,
+    dino_loss,
+    region_contrast,
+    update_centre,
+    update_teacher,
+)
 from umsam.pretraining.procedural import random_scene
 from umsam.pseudo_labels.compact_dino import PATCH, TRAINED_SIZE, build_compact_dino
 
@@ -37,7 +45,7 @@ Source = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class DinoSettings:
-    """What the run is. The first eight are worth changing; the rest are DINO's own values."""
+    """What the run is. The first nine are worth changing; the rest are DINO's own values."""
 
     steps: int = 800
     batch_size: int = 10
@@ -45,6 +53,7 @@ class DinoSettings:
     learning_rate: float = 5e-4
     weight_decay: float = 0.04
     cls_weight: float = 0.2  # of the class token's loss, beside 1 for the regions
+    region_loss: str = "contrast"  # or "dino"
     transplant: float = 0.6  # share of the crops whose regions are put into another image
     seed: int = 0
     regions: int = 8  # per image, at most
@@ -57,7 +66,7 @@ class DinoSettings:
     out_dim: int = 1024
     warmup: float = 0.08  # share of the steps
     freeze_prototypes: float = 0.05  # share of the steps
-    teacher_momentum: float = 0.98  # rises to 1 by a cosine
+    teacher_momentum: float = 0.99  # rises to 1 by a cosine
     centre_momentum: float = 0.9
     student_temperature: float = 0.1
     teacher_temperature: float = 0.04
@@ -66,14 +75,20 @@ class DinoSettings:
 
 
 def dino_settings(configured: dict[str, Any]) -> DinoSettings:
-    """The defaults with the configuration's keys over them; `InputError` names unknown keys."""
+    """The defaults with the configuration's keys over them; `InputError` names what is unknown."""
     known = {field.name for field in fields(DinoSettings)}
     if unknown := sorted(configured.keys() - known):
         raise InputError(
             f"configuration: pretraining.dino has no {', '.join(unknown)}; "
             f"it knows {', '.join(sorted(known))}."
         )
-    return DinoSettings(**configured)
+    settings = DinoSettings(**configured)
+    if settings.region_loss not in ("contrast", "dino"):
+        raise InputError(
+            f"configuration: pretraining.dino.region_loss is {settings.region_loss!r}; "
+            "it must be contrast or dino."
+        )
+    return settings
 
 
 class Branch(nn.Module):
@@ -86,17 +101,17 @@ class Branch(nn.Module):
         self.region_head = ProjectionHead(self.backbone.embed_dim, out_dim)
 
     def forward(self, crops: Crops, valid: Tensor, bfloat16: bool) -> tuple[Tensor, Tensor]:
-        """Scores of the crops [N, K] and of their regions [N, R, K], in float32.
+        """Scores of the crops [N, K] and codes of their regions [N, R, C], in float32.
 
-        Regions that are not `valid` [N, R] get zeros, and have no part in the others' scores.
+        Regions that are not `valid` [N, R] get zeros, and have no part in the others' codes.
         """
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             tokens = self.backbone.forward_features(crops.images)
         tokens = tokens.float()
         pooled = pool_regions(tokens[:, 1:], crops.coverage)
-        scores = self.region_head(pooled[valid])
-        regions = scores.new_zeros(*valid.shape, scores.shape[-1])
-        regions[valid] = scores
+        codes = self.region_head.code(pooled[valid])
+        regions = codes.new_zeros(*valid.shape, codes.shape[-1])
+        regions[valid] = codes
         return self.cls_head(tokens[:, 0]), regions
 
 
@@ -125,17 +140,27 @@ class DinoRun:
         global_crops, local_crops = self._crops()
 
         with torch.no_grad():
-            teacher_cls, teacher_regions = self._scores(self.teacher, global_crops)
-        views = [self._scores(self.student, crops) for crops in (global_crops, local_crops)]
+            teacher_cls, teacher_regions = self._outputs(self.teacher, global_crops)
+        views = [self._outputs(self.student, crops) for crops in (global_crops, local_crops)]
         student_cls, student_regions = (torch.cat(scores) for scores in zip(*views, strict=True))
         valid = torch.cat([self._valid(crops) for crops in (global_crops, local_crops)])
         valid = valid.unflatten(0, (-1, s.batch_size))
 
         temperatures = (s.student_temperature, s.teacher_temperature)
         cls_loss = dino_loss(student_cls, teacher_cls, self.cls_centre, *temperatures)
-        region_loss = dino_loss(
-            student_regions, teacher_regions, self.region_centre, *temperatures, valid
-        )
+        if s.region_loss == "dino":
+            teacher_scores = self.teacher.region_head.scores(teacher_regions)
+            student_scores = self.student.region_head.scores(student_regions)
+            region_loss = dino_loss(
+                student_scores, teacher_scores, self.region_centre, *temperatures, valid
+            )
+            self.region_centre = update_centre(
+                self.region_centre, teacher_scores, s.centre_momentum, valid[:2]
+            )
+        else:
+            region_loss = region_contrast(
+                student_regions, teacher_regions, valid, valid[:2], s.student_temperature
+            )
         loss = s.cls_weight * cls_loss + region_loss
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -147,9 +172,6 @@ class DinoRun:
 
         update_teacher(self.teacher, self.student, teacher_momentum(progress, s))
         self.cls_centre = update_centre(self.cls_centre, teacher_cls, s.centre_momentum)
-        self.region_centre = update_centre(
-            self.region_centre, teacher_regions, s.centre_momentum, valid[:2]
-        )
         self.step += 1
         values = {"cls": cls_loss, "region": region_loss, "gradient": norm}
         return {name: float(value.detach()) for name, value in values.items()}
@@ -179,8 +201,8 @@ class DinoRun:
             self.images[number] = torch.from_numpy(grey), torch.from_numpy(labels)
         return self.images[number]
 
-    def _scores(self, branch: Branch, crops: Crops) -> tuple[Tensor, Tensor]:
-        """Scores as [crops of an image, images, (regions,) K]."""
+    def _outputs(self, branch: Branch, crops: Crops) -> tuple[Tensor, Tensor]:
+        """`Branch.forward` as [crops of an image, images, (regions,) ...]."""
         cls, regions = branch(crops, self._valid(crops), self.settings.bfloat16)
         return (
             cls.unflatten(0, (-1, self.settings.batch_size)),
