@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 class SamTraining:
     """Everything that decides the result; resuming needs the same values."""
 
-    steps: int = 2180
+    steps: int = 2650
     batch_size: int = 8
     points: int = 4
     boxes: int = 1
@@ -54,16 +54,16 @@ class SamTraining:
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warm_up: int = 150
-    decay_share: float = 0.33
+    decay_share: float = 0.4
     """Share of the steps, at the end, over which the learning rate falls to 2 %."""
-    small_share: float = 0.665
+    small_share: float = 0.547
     """Share of the steps, at the beginning, on images of 128 x 128."""
-    anchor_share: float = 0.3
+    anchor_share: float = 0.247
     """Share of the steps, at the beginning, that train on anchors alone, without the decoder."""
     ema: float = 0.998
     seed: int = 0
-    validate_every: int = 200
-    save_every: int = 100
+    validate_every: int = 250
+    save_every: int = 50
     validation_scenes: int = 32
     calibration_scenes: int = 400
     processes: int = 2
