@@ -9,8 +9,8 @@ with job(snakemake):
     import numpy as np
     import pandas as pd
 
-    from umsam.configuration import as_number
     from umsam.files import whole
+    from umsam.numbers import as_number
     from umsam.pseudo_labels.clustering import (
         ASSIGNMENT_COLUMNS,
         assign,

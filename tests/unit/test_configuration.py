@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from umsam.configuration import SECTIONS, as_number, check, check_order, merged, resolve
+from umsam.configuration import SECTIONS, check, check_order, merged, resolve
 from umsam.errors import InputError
+from umsam.numbers import as_number
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "schemas/config.schema.yaml"
@@ -81,6 +82,12 @@ def test_like_takes_the_science_but_not_the_files(config):
     assert {s: mine[s] for s in SECTIONS if s != "shape_priors"} == {
         s: other[s] for s in SECTIONS if s != "shape_priors"
     }
+
+
+def test_the_order_of_keys_does_not_matter(config):
+    before = repr(resolve(config, "phantom"))
+    config["shape_priors"] = dict(reversed(config["shape_priors"].items()))
+    assert repr(resolve(config, "phantom")) == before
 
 
 def test_like_of_like_and_circles(config):

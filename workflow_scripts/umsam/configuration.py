@@ -3,11 +3,11 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from umsam.errors import InputError
+from umsam.numbers import as_number
 
 SECTIONS = (
     "intensity",
@@ -67,7 +67,14 @@ def resolve(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
         science = {key: value for key, value in datasets[ancestor].items() if key in SECTIONS}
         settings = merged(settings, science)
     own = {key: value for key, value in datasets[dataset].items() if key not in SECTIONS}
-    return {**settings, **own}
+    return _in_order({**settings, **own})
+
+
+def _in_order(value: Any) -> Any:
+    """Mappings with sorted keys: what is equal then also looks equal, to whoever compares text."""
+    if isinstance(value, Mapping):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return value
 
 
 def check(config: Mapping[str, Any], schema_file: str | Path) -> None:
@@ -120,11 +127,6 @@ def check_order(settings: Mapping[str, Any], dataset: str) -> None:
                 f"configuration: for the data set {dataset!r}, {low} ({low_value}) must be below "
                 f"{high} ({high_value})."
             )
-
-
-def as_number(value: float | str) -> float:
-    """A number as it stands in the configuration: 0.5, or a fraction such as ``2/3``."""
-    return float(Fraction(value)) if isinstance(value, str) else float(value)
 
 
 def _explain(error: Any) -> str:

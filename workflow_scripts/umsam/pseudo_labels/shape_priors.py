@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from umsam.configuration import as_number
+from umsam.numbers import as_number
 from umsam.pseudo_labels.masks import SliceMasks
 
 ROI_TYPES = {

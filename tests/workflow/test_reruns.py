@@ -1,0 +1,163 @@
+"""Only what changed: for each edit, the exact set of rules that Snakemake would run again.
+
+The run before the edit is made of empty files that `snakemake --touch` records as done, so no stage
+computes anything here; what is tested is the workflow's own bookkeeping.
+"""
+
+import pytest
+
+SHEET = """case	image	label	split
+site1-01	site1-01_T2w.nii.gz	site1-01_mask.nii.gz	train
+site2-01	site2-01_T2w.nii.gz	site2-01_mask.nii.gz	train
+site3-02	site3-02_T2w.nii.gz	site3-02_mask.nii.gz	val
+site2-02	site2-02_T2w.nii.gz	site2-02_mask.nii.gz	test
+"""
+RUN = ("--cores", "1", "--config", "run=phantom")
+
+TABLES_OF_NETWORKS = {"metrics", "comparison_table", "ablation_table"}
+FIGURES_OF_NETWORKS = {"contour_figure", "ablation_figure", "overview_figure"}
+AFTER_TRAINING = {"predict", "predict_last", *TABLES_OF_NETWORKS, *FIGURES_OF_NETWORKS}
+AFTER_PSEUDO_LABELS = {
+    "train",
+    *AFTER_TRAINING,
+    "pseudo_label_metrics",
+    "precision_table",
+    "precision_figure",
+}
+AFTER_CLUSTERS = {"pseudo_label", "cluster_figure", "sse_figure", *AFTER_PSEUDO_LABELS}
+AFTER_FEATURES = {"sse", "kmeans", *AFTER_CLUSTERS}
+PER_CASE = {"phantom", "preprocess", "everything_mode", "shape_priors", "dino_features"}
+END = {"all", "stages_table"}
+
+
+@pytest.fixture(scope="module")
+def finished(shared_checkout):
+    """A checkout with a finished run of one data set of four cases."""
+    checkout = shared_checkout
+    (checkout.path / "resources/phantom.tsv").write_text(SHEET)
+    for rule in ("sam", "dino"):  # what is in them is no matter here
+        (checkout.path / f"resources/compact_{rule}.pt").touch()
+    summary = checkout.snakemake("--dry-run", "--summary", *RUN)
+    paths = [line.split("\t")[0] for line in summary.splitlines() if "\t" in line]
+    for name in paths:
+        if not name.startswith(("results/", "data/")):
+            continue
+        path = checkout.path / name
+        if "/sam_masks/" in name:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "slice_000.npz").write_text(name)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+    checkout.snakemake("--touch", *RUN)
+    assert checkout.planned(*RUN) == {}
+    return checkout
+
+
+@pytest.fixture
+def edited(finished):
+    """Gives a function that replaces or (for "") adds text in a file; undone after the test."""
+    before = {}
+
+    def edit(name: str, old: str, new: str):
+        path = finished.path / name
+        before.setdefault(path, path.read_bytes())
+        text = path.read_text()
+        assert old in text, f"{name} has no {old!r}"
+        path.write_text(text.replace(old, new, 1) if old else text + new)
+
+    yield edit
+    for path, content in before.items():
+        path.write_bytes(content)
+
+
+def in_phantom(old, new):
+    return ("config.yaml", old, new)
+
+
+EDITS = {
+    "touch everything": (None, set()),
+    "v_max": (
+        in_phantom("v_max: 0.2,", "v_max: 0.21,"),
+        {"shape_priors", "dino_features", *AFTER_FEATURES, *END},
+    ),
+    "K": (
+        in_phantom("clustering: {k: 4", "clustering: {k: 5"),
+        {"kmeans", *AFTER_CLUSTERS, "kmeans_baseline", *END},
+    ),
+    "prior attribute": (
+        in_phantom("target: {attribute: aspect_ratio,", "target: {attribute: area_mm2,"),
+        {"kmeans", *AFTER_CLUSTERS, *END},
+    ),
+    "choice among several ROIs": (
+        in_phantom("select: nearest_centroid", "select: union"),
+        {"pseudo_label", *AFTER_PSEUDO_LABELS, *END},
+    ),
+    "lambda_1": (
+        ("config.yaml", "lambda_1: 0.1 #", "lambda_1: 0.2 #"),
+        {"train", *AFTER_TRAINING, *END},
+    ),
+    "epochs": (in_phantom("epochs: 15", "epochs: 16"), {"train", *AFTER_TRAINING, *END}),
+    "figure style": (
+        in_phantom("figures: {cases: 2}", "figures: {cases: 2, dpi: 100}"),
+        {
+            *FIGURES_OF_NETWORKS,
+            "precision_figure",
+            "sse_figure",
+            "cluster_figure",
+            *END,
+        },
+    ),
+    "IoU thresholds of Fig. 3a": (
+        in_phantom("thresholds: [0.1, 0.2,", "thresholds: [0.2,"),
+        {"precision_table", "precision_figure", *END},
+    ),
+    "the losses' module": (
+        ("workflow_scripts/umsam/training/distillation.py", "", "UNUSED = 1\n"),
+        {"train", *AFTER_TRAINING, *END},
+    ),
+    "the DINO module": (
+        ("workflow_scripts/umsam/pseudo_labels/dino.py", "", "UNUSED = 1\n"),
+        {"dino_features", *AFTER_FEATURES, "kmeans_baseline", *END},
+    ),
+    "a comment in the losses' module": (
+        ("workflow_scripts/umsam/training/distillation.py", "", "# why\n"),
+        set(),
+    ),
+    "an unrelated data set": (("config.yaml", "k: 10}", "k: 11}"), set()),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_reruns_exactly(name, finished, edited):
+    edit, expected = EDITS[name]
+    if edit:
+        edited(*edit)
+    else:
+        for path in sorted(finished.path.rglob("*")):
+            if ".snakemake" not in path.parts:
+                path.touch()
+    assert set(finished.planned(*RUN)) == expected
+
+
+def test_lambda_1_trains_only_the_variants_that_use_it(finished, edited):
+    edited("config.yaml", "lambda_1: 0.1 #", "lambda_1: 0.2 #")
+    assert finished.planned(*RUN)["train"] == 2  # plkd_cfkd and triple
+
+
+def test_a_new_training_case_runs_its_own_chain_and_the_fits(finished, edited):
+    line = "site4-01\tsite4-01_T2w.nii.gz\tsite4-01_mask.nii.gz\ttrain\n"
+    edited("resources/phantom.tsv", SHEET, SHEET + line)
+    planned = finished.planned(*RUN)
+    assert {rule: planned[rule] for rule in PER_CASE} == dict.fromkeys(PER_CASE, 1)
+    assert planned["preprocess_label"] == 1
+    assert planned["pseudo_label"] == 5
+    assert set(planned) == {*PER_CASE, "preprocess_label", *AFTER_FEATURES, *END}
+
+
+def test_a_removed_case_reruns_the_fits_and_no_case(finished, edited):
+    line = SHEET.splitlines(keepends=True)[2]
+    edited("resources/phantom.tsv", line, "")
+    planned = finished.planned(*RUN)
+    assert set(planned) == {*AFTER_FEATURES, *END}
+    assert planned["pseudo_label"] == 3
