@@ -101,10 +101,11 @@ def cluster_figure(
                 roi = example(row)
                 down, across = view(roi.mask, roi.spacing)
                 aspect = roi.spacing[0] / roi.spacing[1]
-                axes.imshow(roi.image, cmap="gray", vmin=0, vmax=1, aspect=aspect)
-                outline(axes, roi.mask, color)
-                axes.set_xlim(across.start - 0.5, across.stop - 0.5)
-                axes.set_ylim(down.stop - 0.5, down.start - 0.5)
+                crop = roi.image[down, across]
+                axes.imshow(crop, cmap="gray", vmin=0, vmax=1, aspect=aspect)
+                outline(axes, roi.mask[down, across], color)
+                axes.set_xlim(-0.5, crop.shape[1] - 0.5)
+                axes.set_ylim(crop.shape[0] - 0.5, -0.5)
             count, mean = statistics.loc[cluster, ["count", "mean"]]
             line[0].annotate(
                 row_label(cluster, int(count), mean, attribute),
