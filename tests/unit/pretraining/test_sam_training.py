@@ -201,7 +201,7 @@ def test_temperature_puts_good_masks_at_the_stability(sam):
     """Stability falls linearly with the offset here, so the right factor is known."""
     model = copy.deepcopy(sam)
     slope = 0.5  # stability 0.9 at an offset of 0.2
-    stability = torch.from_numpy(1 - slope * OFFSETS).float().expand(50, 4, -1)
+    stability = torch.from_numpy(1 - slope * OFFSETS).float().repeat(50, 1)
     outputs = GridOutputs(torch.zeros(50, 256), torch.full((50, 4), 0.8), stability)
     factor = fit_temperature(model, outputs)
     assert factor == pytest.approx(slope / (1 - GOOD_STABILITY), rel=0.02)
@@ -214,7 +214,7 @@ def test_temperature_puts_good_masks_at_the_stability(sam):
 
 
 def test_no_good_mask_no_temperature(sam):
-    outputs = GridOutputs(torch.zeros(5, 256), torch.zeros(5, 4), torch.ones(5, 4, len(OFFSETS)))
+    outputs = GridOutputs(torch.zeros(5, 256), torch.zeros(5, 4), torch.ones(5, len(OFFSETS)))
     assert fit_temperature(copy.deepcopy(sam), outputs) == 1.0
 
 

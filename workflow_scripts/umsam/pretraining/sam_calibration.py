@@ -36,7 +36,8 @@ class GridOutputs:
     iou: torch.Tensor
     """[N, 4] true IoU of each output."""
     stability: torch.Tensor
-    """[N, 4, len(OFFSETS)] stability score at each offset, at the resolution of the decoder."""
+    """[G, len(OFFSETS)] of the outputs 1 to 3 whose IoU is GOOD_IOU at least: stability scores at
+    each offset, at the resolution of the decoder."""
 
 
 def grid_outputs(
@@ -62,10 +63,12 @@ def grid_outputs(
             logits = decode(sam, embedding, coords, kind, size)[0].flatten(2)
             chain = torch.tensor(chain)[None]
             targets = gather_targets(quarters(scene.masks)[None], chain)
-            ious.append(true_iou(logits, targets, (chain >= 0)[0]))
+            iou = true_iou(logits, targets, (chain >= 0)[0])
+            ious.append(iou)
+            good = logits[:, 1:][iou[:, 1:] >= GOOD_IOU]
             stabilities.append(
                 torch.stack(
-                    [(logits > o).sum(-1) / (logits > -o).sum(-1).clamp_min(1) for o in OFFSETS], -1
+                    [(good > o).sum(-1) / (good > -o).sum(-1).clamp_min(1) for o in OFFSETS], -1
                 )
             )
     handle.remove()
@@ -94,10 +97,9 @@ def fit_temperature(sam: Sam, outputs: GridOutputs) -> float:
 
     Returns the factor; 1 when the model has no good mask yet.
     """
-    good = outputs.stability[:, 1:][outputs.iou[:, 1:] >= GOOD_IOU]
-    if len(good) < 20:
+    if len(outputs.stability) < 20:
         return 1.0
-    median = good.median(0).values.numpy()  # falls with the offset
+    median = outputs.stability.median(0).values.numpy()  # falls with the offset
     offset = float(np.interp(-GOOD_STABILITY, -median, OFFSETS))
     with torch.no_grad():
         for mlp in sam.mask_decoder.output_hypernetworks_mlps:

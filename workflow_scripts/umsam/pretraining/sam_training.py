@@ -65,7 +65,7 @@ class SamTraining:
     validate_every: int = 250
     save_every: int = 50
     validation_scenes: int = 32
-    calibration_scenes: int = 400
+    calibration_scenes: int = 300
     processes: int = 2
     """Each takes its share of a batch on one core; gradients are averaged. Divides `batch_size`."""
     bfloat16: bool = True
