@@ -1,0 +1,65 @@
+"""Every command of the README is one that works."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
+COMMANDS = [
+    line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()
+]
+SNAKEMAKE = [command for command in COMMANDS if "snakemake" in command]
+MINE = re.search(r"```yaml\n(.*?)```", README, flags=re.S).group(1)
+SHEET = re.search(r"```\n(\s*case\timage.*?)```", README, flags=re.S).group(1)
+NOT_DRY = {"snakemake --report report.html"}  # run by test_demo.py
+
+
+def dedented(text):
+    return "\n".join(line.strip() if "\t" in line else line[3:] for line in text.splitlines())
+
+
+@pytest.mark.parametrize("command", [c for c in SNAKEMAKE if c not in NOT_DRY])
+def test_a_dry_run_accepts_the_command(command, checkout, monkeypatch):
+    for model in ("sam", "dino"):
+        (checkout.path / f"resources/compact_{model}.pt").touch()
+    (checkout.path / "mine.yaml").write_text(dedented(MINE))
+    folder = checkout.path / "path/to"
+    folder.mkdir(parents=True)
+    (folder / "samples.tsv").write_text(dedented(SHEET) + "\n")
+    for name in re.findall(r"p0\d\w*\.[\w.]+", SHEET):
+        (folder / name).touch()
+    words = command.split()
+    assignments = dict(w.split("=") for w in words[: words.index("snakemake")])
+    arguments = words[words.index("snakemake") + 1 :]
+    if not shutil.which("conda"):
+        arguments = [word for word in arguments if word != "--use-conda"]
+    text = checkout.snakemake("--dry-run", *arguments, **assignments)
+    assert "Job stats" in text
+
+
+def test_make_targets_exist():
+    targets = {command.split()[1] for command in COMMANDS if command.startswith("make ")}
+    makefile = (ROOT / "Makefile").read_text()
+    assert targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.M), target
+
+
+def test_ci_runs_the_test_command():
+    assert "make test\n" in (ROOT / ".ci/run").read_text()
+    assert "make test" in COMMANDS
+
+
+def test_links_and_pictures_are_in_the_repository():
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.skipif(shutil.which("conda") is not None, reason="conda is installed here")
+def test_use_conda_without_conda_ends_in_a_clear_message(checkout):
+    text = checkout.snakemake("--cores", "1", "--use-conda", check=False)
+    assert "Is conda installed and accessible?" in text
