@@ -30,7 +30,7 @@ def test_regions_lie_where_the_grey_values_lie(generator, monkeypatch):
     labels[:, 10:60, 20:70] = 0
     labels[:, 50:85, 60:110] = 1
     grey = torch.tensor([0.0, 0.5, 1.0])[labels + 1]
-    crops = multi_crop(grey, labels, 32, 3, 2, (0.6, 1.5), 8, 0.0, generator)
+    crops = multi_crop(grey[:, None], labels[:, None], 32, 3, 2, (0.6, 1.5), 8, 0.0, generator)
     assert crops.images.shape == (6, 3, 32, 32)
     assert crops.coverage.shape == (6, 2, 16)
     red = crops.images[:, 0] * IMAGENET_SD[0] + IMAGENET_MEAN[0]

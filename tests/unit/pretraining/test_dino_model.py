@@ -16,16 +16,18 @@ def test_any_multiple_of_the_patch_gives_its_grid(size):
     assert tokens.shape == (1, 1 + (height // PATCH) * (width // PATCH), model.embed_dim)
 
 
-def test_tokens_are_in_row_order():
-    """A change around one patch moves the embedding of that patch the most."""
+def test_patches_are_in_row_order():
+    """A change inside one patch reaches that patch and at most its neighbours."""
     model = build_compact_dino(None)
     image = torch.randn(1, 3, 48, 64)
     changed = image.clone()
-    changed[:, :, 39:48, 15:25] += 3.0
+    changed[:, :, 40:48, 16:24] += 3.0
     with torch.no_grad():
-        moved = (model.patch_embed(changed) - model.patch_embed(image)).norm(dim=-1)
-    assert moved.shape == (1, 6, 8)
-    assert int(moved.argmax()) == 5 * 8 + 2
+        moved = (model.patch_embed(changed) - model.patch_embed(image)).norm(dim=-1)[0] > 0
+    assert moved.shape == (6, 8)
+    assert moved[5, 2]
+    moved[4:, 1:4] = False
+    assert not moved.any()
 
 
 def test_checkpoint_round_trip_is_half_precision_and_small(tmp_path):

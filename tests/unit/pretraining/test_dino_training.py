@@ -29,7 +29,7 @@ def source(number: int):
     image = rng.random((48, 48))
     labels = np.full((48, 48), -1)
     labels[4:30, 4:30], labels[24:44, 20:44] = 0, 1
-    return image, labels
+    return np.stack([image, image.T]), np.stack([labels, labels.T])
 
 
 def weights(module) -> torch.Tensor:
@@ -115,8 +115,11 @@ def test_largest_regions_come_first_and_the_rest_are_none():
 
 def test_procedural_images_have_regions_and_follow_their_number():
     make = procedural_source(seed=5, size=64)
-    image, labels = make(0)
-    assert image.shape == labels.shape == (64, 64)
-    assert labels.min() >= 0
-    np.testing.assert_array_equal(image, make(0)[0])
-    assert not np.array_equal(image, make(1)[0])
+    for number in (0, 1):
+        images, labels = make(number)
+        assert images.shape == labels.shape == (2, 64, 64)
+        assert images.min() >= 0
+        assert images.max() <= 1
+        assert labels.min() >= 0
+        np.testing.assert_array_equal(images, make(number)[0])
+    assert not np.array_equal(make(0)[0], make(4)[0])

@@ -39,12 +39,14 @@ def multi_crop(
 ) -> Crops:
     """`count` random crops of `size` px of each image.
 
-    images: [B, H, W] in [0, 1]. labels: int [B, H, W], region number or NO_REGION.
+    images: [B, V, H, W] in [0, 1], V renders of one content; crops take them in turn.
+    labels: int [B, V, H, W], region number or NO_REGION.
     zoom: lower and upper bound of source pixels per crop pixel, log-uniform.
     transplant: share of the crops whose regions are put into another image, see `transplanted`.
     """
-    batch = len(images)
-    images, labels = images.repeat(count, 1, 1), labels.repeat(count, 1, 1)
+    batch, renders = images.shape[:2]
+    images = torch.cat([images[:, crop % renders] for crop in range(count)])
+    labels = torch.cat([labels[:, crop % renders] for crop in range(count)])
     theta = random_affines(len(images), size, images.shape[-2:], zoom, generator)
     grid = F.affine_grid(theta, [len(images), 1, size, size], align_corners=False)
     crops = F.grid_sample(images[:, None].float(), grid, align_corners=False)[:, 0]
@@ -107,8 +109,8 @@ def random_affines(
 def augment_intensity(crops: Tensor, generator: Generator) -> Tensor:
     """What differs between scanners, not between tissues: [N, S, S] in [0, 1], each on its own.
 
-    Coil falloff, gain, offset and gamma always; blur and noise half of the time; contrast inversion
-    for one crop in twenty.
+    Coil falloff, gain, offset and gamma always; noise for half of the crops, blur for three in
+    ten, contrast inversion for one in twenty.
     """
     count, size, _ = crops.shape
 
@@ -124,8 +126,8 @@ def augment_intensity(crops: Tensor, generator: Generator) -> Tensor:
     crops = torch.where(chance(0.05), 1 - crops, crops)
     crops = (crops + 1e-4) ** (draw(-0.4, 0.4).exp())
     crops = crops * draw(0.7, 1.2) + draw(-0.05, 0.1)
-    crops = torch.where(chance(0.5), _blur(crops, draw(0.3, 1.0)[:, 0, 0]), crops)
-    noise = torch.randn(crops.shape, generator=generator) * draw(0.0, 0.06)
+    crops = torch.where(chance(0.3), _blur(crops, draw(0.3, 0.8)[:, 0, 0]), crops)
+    noise = torch.randn(crops.shape, generator=generator) * draw(0.0, 0.04)
     crops = crops + noise * chance(0.5)
     return crops.clamp(0, 1)
 

@@ -34,10 +34,10 @@ class ProjectionHead(nn.Module):
                 nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(torch.randn(out_dim, bottleneck) * bottleneck**-0.5)
 
-    def code(self, features: Tensor) -> Tensor:
-        """Unit vectors [N, bottleneck]."""
+    def code(self, features: Tensor, standardise: bool = True) -> Tensor:
+        """Unit vectors [N, bottleneck]; contrast needs no `standardise`, it repels by itself."""
         code = self.mlp(features).float()
-        if len(code):
+        if standardise and len(code):
             variance, mean = torch.var_mean(code, dim=0, correction=0)
             code = (code - mean) * (variance + 1e-6).rsqrt()
         return F.normalize(code, dim=-1, eps=1e-6)

@@ -35,37 +35,38 @@ from umsam.pretraining.dino_loss import (
     update_teacher,
 )
 from umsam.pretraining.procedural import random_scene
+from umsam.pretraining.tissue_scenes import tissue_pair
 from umsam.pseudo_labels.compact_dino import PATCH, TRAINED_SIZE, build_compact_dino
 
 log = logging.getLogger(__name__)
 
 Source = Callable[[int], tuple[np.ndarray, np.ndarray]]
-"""Image number -> image [H, W] in [0, 1] and region numbers [H, W] (-1: no region)."""
+"""Image number -> renders [V, H, W] in [0, 1] and region numbers [V, H, W] (-1: no region)."""
 
 
 @dataclass(frozen=True)
 class DinoSettings:
     """What the run is. The first nine are worth changing; the rest are DINO's own values."""
 
-    steps: int = 800
+    steps: int = 650
     batch_size: int = 10
     images: int = 3000  # distinct images; each is made when first drawn
-    learning_rate: float = 5e-4
+    learning_rate: float = 4e-4
     weight_decay: float = 0.04
-    cls_weight: float = 0.2  # of the class token's loss, beside 1 for the regions
+    cls_weight: float = 0.1  # of the class token's loss, beside 1 for the regions
     region_loss: str = "contrast"  # or "dino"
-    transplant: float = 0.6  # share of the crops whose regions are put into another image
+    transplant: float = 0.3  # share of the crops whose regions are put into another image
     seed: int = 0
     regions: int = 8  # per image, at most
     region_patches: float = 1.5  # a region counts in a crop if it covers this many patches
     global_size: int = TRAINED_SIZE
     local_size: int = 32
     locals: int = 2
-    global_zoom: tuple[float, float] = (0.7, 1.6)  # source px per crop px
-    local_zoom: tuple[float, float] = (0.5, 1.2)
+    global_zoom: tuple[float, float] = (0.75, 1.35)  # source px per crop px
+    local_zoom: tuple[float, float] = (0.75, 1.35)
     out_dim: int = 1024
-    warmup: float = 0.08  # share of the steps
-    freeze_prototypes: float = 0.05  # share of the steps
+    warmup: float = 0.05  # share of the steps
+    freeze_prototypes: float = 0.02  # share of the steps
     teacher_momentum: float = 0.99  # rises to 1 by a cosine
     centre_momentum: float = 0.9
     student_temperature: float = 0.1
@@ -94,8 +95,9 @@ def dino_settings(configured: dict[str, Any]) -> DinoSettings:
 class Branch(nn.Module):
     """A backbone with one head for the class token and one for pooled regions."""
 
-    def __init__(self, out_dim: int) -> None:
+    def __init__(self, out_dim: int, standardise_regions: bool = False) -> None:
         super().__init__()
+        self.standardise_regions = standardise_regions
         self.backbone = build_compact_dino(None)
         self.cls_head = ProjectionHead(self.backbone.embed_dim, out_dim)
         self.region_head = ProjectionHead(self.backbone.embed_dim, out_dim)
@@ -109,7 +111,7 @@ class Branch(nn.Module):
             tokens = self.backbone.forward_features(crops.images)
         tokens = tokens.float()
         pooled = pool_regions(tokens[:, 1:], crops.coverage)
-        codes = self.region_head.code(pooled[valid])
+        codes = self.region_head.code(pooled[valid], self.standardise_regions)
         regions = codes.new_zeros(*valid.shape, codes.shape[-1])
         regions[valid] = codes
         return self.cls_head(tokens[:, 0]), regions
@@ -123,13 +125,15 @@ class DinoRun:
         self.images: dict[int, tuple[Tensor, Tensor]] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.student = Branch(settings.out_dim)
-            self.teacher = Branch(settings.out_dim)
+            self.student = Branch(settings.out_dim, settings.region_loss == "dino")
+            self.teacher = Branch(settings.out_dim, settings.region_loss == "dino")
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
         self.cls_centre = torch.zeros(settings.out_dim)
         self.region_centre = torch.zeros(settings.out_dim)
-        self.optimizer = torch.optim.AdamW(_decay_groups(self.student, settings.weight_decay))
+        self.optimizer = torch.optim.AdamW(
+            _decay_groups(self.student, settings.weight_decay), betas=(0.9, 0.95)
+        )
         self.step = 0
 
     def train_step(self) -> dict[str, float]:
@@ -310,14 +314,16 @@ def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]
     ]
 
 
-def procedural_source(seed: int, size: int = 192) -> Source:
-    """Images of `procedural.py` with the innermost object at each pixel as its region.
+def procedural_source(seed: int, size: int = 128) -> Source:
+    """Every fourth number a scene of `procedural.py`, the others pairs of `tissue_scenes.py`.
 
-    What lies outside of all objects is a region as well.
+    A scene's regions are the innermost object at each pixel and what lies outside of all objects.
     """
 
     def source(number: int) -> tuple[np.ndarray, np.ndarray]:
+        if number % 4:
+            return tissue_pair(seed * 1_000_003 + number, size)
         scene = random_scene(seed * 1_000_003 + number, size)
-        return scene.image, scene.innermost + 1
+        return np.stack([scene.image] * 2), np.stack([scene.innermost + 1] * 2)
 
     return source

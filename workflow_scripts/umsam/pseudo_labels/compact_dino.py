@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from timm.layers import PatchEmbed
+from timm.layers import LayerNorm2d, PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -35,7 +35,7 @@ class ConvolutionalPatchEmbed(PatchEmbed):
         for before, after in pairwise(widths):
             layers += [
                 nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1),
-                nn.GroupNorm(8, after),
+                LayerNorm2d(after),
                 nn.GELU(),
             ]
         self.proj = nn.Sequential(*layers, nn.Conv2d(widths[-1], embed_dim, kernel_size=1))
