@@ -5,8 +5,8 @@ student learns to agree with the teacher about any other crop. Agreement is aske
 class token, as in DINO, and of the patch tokens pooled over each region that two crops share,
 because pooled patch tokens are what the pipeline clusters (eq. 4). Regions are the generator's
 objects; no label tells what they are. For the regions the student has to find the teacher's among
-all of the batch (`region_contrast`): in the few hundred steps that a CPU affords, DINO's own loss
-on regions (`region_loss: dino`) stays behind.
+all of the batch (`region_contrast`), or to agree as with class tokens (`region_loss: dino`). Which
+is better is open: see the variants in resources/compact_dino.md.
 
 Every random choice of a step follows from (seed, step) and every image from (seed, image number),
 so a resumed run equals an uninterrupted one.
