@@ -23,6 +23,19 @@ def training_case_names(wildcards):
     return cases(wildcards.dataset, "train")
 
 
+def feature_source(wildcards):
+    """What the ROIs' features are pooled from: DINO's checkpoint, or the embedding that SAM left."""
+    if setting("clustering.features")(wildcards) == "sam":
+        return {"sam_features": f"results/{wildcards.dataset}/sam_features/{wildcards.case}.npy"}
+    return {"dino_weights": ancient(dino_weights_of(wildcards))} if dino_weights_of(wildcards) else {}
+
+
+def dino_settings(wildcards):
+    """Nothing where the features are SAM's: another DINO is then no reason to pool again."""
+    used = setting("clustering.features")(wildcards) == "dino"
+    return settings(wildcards.dataset)["dino"] if used else None
+
+
 # Weights are ancient: their time stamps say nothing, a fresh clone sets them all anew.
 rule everything_mode:
     input:
@@ -74,10 +87,10 @@ rule shape_priors:
 
 rule dino_features:
     input:
+        unpack(feature_source),
         volume="results/{dataset}/volumes/{case}.nii.gz",
         masks="results/{dataset}/sam_masks/{case}",
         rois="results/{dataset}/rois/{case}.csv",
-        dino_weights=ancient(dino_weights_of),
     output:
         features="results/{dataset}/dino_features/{case}.npz",
     log:
@@ -92,7 +105,8 @@ rule dino_features:
         runtime=60,
         gpu=1,
     params:
-        dino=section("dino"),
+        source=setting("clustering.features"),
+        dino=dino_settings,
         code=code("dino_features"),
     script:
         "../workflow_scripts/dino_features.py"

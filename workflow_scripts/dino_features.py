@@ -1,4 +1,4 @@
-"""DINO's feature maps of one volume, pooled over its valid ROIs (eq. 4)."""
+"""Feature maps of one volume, DINO's or SAM's, pooled over its valid ROIs (eq. 4)."""
 
 from umsam.jobs import job
 
@@ -8,33 +8,37 @@ with job(snakemake):
     import numpy as np
 
     from umsam.data.volumes import read_array
-    from umsam.devices import default_device
     from umsam.files import whole
-    from umsam.pseudo_labels.dino import feature_maps, load_dino
     from umsam.pseudo_labels.masks import read_slice_masks, slice_file
-    from umsam.pseudo_labels.roi_features import roi_features
+    from umsam.pseudo_labels.roi_features import in_square, roi_features
     from umsam.pseudo_labels.shape_priors import read_rois
 
-    settings, device = snakemake.params.dino, default_device()
-    volume = read_array(snakemake.input.volume)
     rois = read_rois(snakemake.input.rois)
     valid = rois[rois["valid"]].sort_values(["slice", "index"])
-    dino = load_dino(
-        settings["model"],
-        snakemake.input.get("dino_weights"),
-        device,
-        settings["image_size"],
-        settings["sha256"],
-    )
+    slices = valid["slice"].unique().tolist()  # only these need a feature map
+    of_sam = snakemake.params.source == "sam"
+    if of_sam:
+        embedding = np.load(snakemake.input.sam_features, mmap_mode="r")
+        length, maps = embedding.shape[1], (np.float32(embedding[z]) for z in slices)
+    else:
+        from umsam.devices import default_device
+        from umsam.pseudo_labels.dino import feature_maps, load_dino
 
-    slices = valid["slice"].unique().tolist()  # only these pass through the network
-    pooled = [np.zeros((0, dino.model.num_features), np.float32)]
-    if slices:
-        maps = feature_maps(dino, volume[slices], settings["batch_size"], device)
-        for z, feature_map in zip(slices, maps, strict=True):
-            masks = read_slice_masks(slice_file(snakemake.input.masks, z)).masks
-            chosen = valid.loc[valid["slice"] == z, "index"].to_numpy()
-            pooled.append(roi_features(feature_map, masks[chosen]))
+        settings, device = snakemake.params.dino, default_device()
+        weights = snakemake.input.get("dino_weights")
+        dino = load_dino(
+            settings["model"], weights, device, settings["image_size"], settings["sha256"]
+        )
+        volume = read_array(snakemake.input.volume)
+        length = dino.model.num_features
+        batch = settings["batch_size"]
+        maps = feature_maps(dino, volume[slices], batch, device) if slices else []
+
+    pooled = [np.zeros((0, length), np.float32)]
+    for z, feature_map in zip(slices, maps, strict=True):
+        masks = read_slice_masks(slice_file(snakemake.input.masks, z)).masks
+        chosen = masks[valid.loc[valid["slice"] == z, "index"].to_numpy()]
+        pooled.append(roi_features(feature_map, in_square(chosen) if of_sam else chosen))
     features = np.concatenate(pooled)
     with whole(snakemake.output.features) as path:
         np.savez_compressed(
@@ -43,9 +47,4 @@ with job(snakemake):
             slice=valid["slice"].to_numpy(np.int64),
             index=valid["index"].to_numpy(np.int64),
         )
-    logging.info(
-        "features of %d ROIs on %d slices, %d each",
-        *features.shape[:1],
-        len(slices),
-        features.shape[1],
-    )
+    logging.info("features of %d ROIs, %d numbers each", *features.shape)

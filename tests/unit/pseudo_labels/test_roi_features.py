@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umsam.pseudo_labels.roi_features import overlap, roi_features
+from umsam.pseudo_labels.roi_features import in_square, overlap, roi_features
 
 
 def looped(feature_map, mask):
@@ -80,3 +80,14 @@ def test_no_roi():
 def test_an_empty_mask_is_refused():
     with pytest.raises(ValueError, match="empty"):
         roi_features(np.zeros((6, 2, 2)), np.zeros((1, 8, 8), bool))
+
+
+def test_masks_in_sams_square():
+    """SAM pads at the right and bottom: a map of its coordinates gives an ROI's own centre."""
+    masks = np.zeros((2, 20, 32), bool)
+    masks[0, 4:8, 8:16] = True
+    masks[1, 16:20, 28:32] = True
+    centres = np.arange(2, 32, 4.0)  # of 8 x 8 cells over the 32 x 32 square
+    coordinates = np.stack(np.meshgrid(centres, centres, indexing="ij"))
+    pooled = roi_features(coordinates, in_square(masks))
+    assert np.allclose(pooled, [[6, 12], [18, 30]])

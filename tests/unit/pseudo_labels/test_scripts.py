@@ -94,7 +94,7 @@ def per_case(folder, case):
         "dino_features", folder, case=case,
         input={"volume": volume, "masks": masks, "rois": rois, "dino_weights": folder / "dino.pt"},
         output={"features": features},
-        dino={"model": "compact", "image_size": 48, "batch_size": 2, "sha256": None},
+        source="dino", dino={"model": "compact", "image_size": 48, "batch_size": 2, "sha256": None},
     )  # fmt: skip
     return log
 

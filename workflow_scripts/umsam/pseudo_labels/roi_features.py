@@ -16,6 +16,13 @@ def overlap(patches: int, pixels: int) -> NDArray[np.float64]:
     return np.clip(upper - lower, 0.0, 1.0)
 
 
+def in_square(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Masks [R, H, W] in the square of side max(H, W) that SAM's embedding covers, at its top left."""
+    _, height, width = masks.shape
+    side = max(height, width)
+    return np.pad(masks, ((0, 0), (0, side - height), (0, side - width)))
+
+
 def roi_features(
     feature_map: NDArray[np.floating], masks: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
