@@ -82,7 +82,7 @@ EDITS = {
         {"shape_priors", "dino_features", *AFTER_FEATURES, *END},
     ),
     "K": (
-        in_phantom("clustering: {k: 4", "clustering: {k: 5"),
+        in_phantom("features: sam, k: 4", "features: sam, k: 5"),
         {"kmeans", *AFTER_CLUSTERS, "kmeans_baseline", *END},
     ),
     "prior attribute": (
@@ -119,6 +119,10 @@ EDITS = {
     "the DINO module": (
         ("workflow_scripts/umsam/pseudo_labels/dino.py", "", "UNUSED = 1\n"),
         {"dino_features", *AFTER_FEATURES, "kmeans_baseline", *END},
+    ),
+    "DINO's features instead of SAM's": (
+        in_phantom("features: sam, k: 4", "features: dino, k: 4"),
+        {"dino_features", *AFTER_FEATURES, *END},
     ),
     "a comment in the losses' module": (
         ("workflow_scripts/umsam/training/distillation.py", "", "# why\n"),
