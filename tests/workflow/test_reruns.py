@@ -128,6 +128,7 @@ EDITS = {
         ("workflow_scripts/umsam/training/distillation.py", "", "# why\n"),
         set(),
     ),
+    "how jobs log": (("workflow_scripts/umsam/jobs.py", "", "UNUSED = 1\n"), set()),
     "an unrelated data set": (("config.yaml", "k: 10}", "k: 11}"), set()),
 }
 

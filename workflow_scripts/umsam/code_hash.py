@@ -11,6 +11,10 @@ from functools import cache
 from pathlib import Path
 
 
+WITHOUT_EFFECT = {"umsam/jobs.py", "umsam/errors.py"}
+"""Modules that no result depends on: how a job logs, and what a user's mistake is called."""
+
+
 def code_hash(script: str | Path, root: str | Path) -> str:
     """Hash of `script` and, followed through, of every module under `root` that it imports.
 
@@ -22,7 +26,7 @@ def code_hash(script: str | Path, root: str | Path) -> str:
     waiting = [Path(script)]
     while waiting:
         path = waiting.pop()
-        if path in seen:
+        if path in seen or path.as_posix().endswith(tuple(WITHOUT_EFFECT)):
             continue
         status = path.stat()
         tree = _parsed(path, status.st_mtime_ns, status.st_size)
