@@ -10,7 +10,6 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-
 WITHOUT_EFFECT = {"umsam/jobs.py", "umsam/errors.py"}
 """Modules that no result depends on: how a job logs, and what a user's mistake is called."""
 
