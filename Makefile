@@ -5,7 +5,7 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: demo test test-slow lint benchmark clean
+.PHONY: demo test test-slow benchmark lint clean
 
 demo: $(VENV)/.demo-ready
 	@echo "Running the two phantom data sets on $(CORES) core(s): about 5 minutes on two."
@@ -18,6 +18,9 @@ test: $(VENV)/.test-ready
 
 test-slow: $(VENV)/.test-ready
 	@$(BIN)/python -m pytest -m "slow"
+
+benchmark: $(VENV)/.demo-ready
+	@for script in benchmarks/*.py; do $(BIN)/python $$script --quick || exit 1; done
 
 lint: $(VENV)/.test-ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile rules
