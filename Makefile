@@ -11,7 +11,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 demo: $(VENV)/.demo-ready
 	@echo "Running the two phantom data sets on $(CORES) core(s): about 5 minutes on two."
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) --quiet rules --config run=phantom,phantom_area
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) --quiet rules --set-threads train=1 --config run=phantom,phantom_area
 	@cat results/phantom/tables/table1.md results/phantom_area/tables/table1.md
 	@echo "Figures:" && ls results/phantom/figures/*.png results/phantom_area/figures/*.png
 

@@ -1,10 +1,15 @@
 # The task-specific UNet: trained on pseudo-labels with triple distillation (or on labels), applied.
+from umsam.pseudo_labels.sam import FEATURE_UNITS
 from umsam.training.variants import VARIANTS, settings_of
 
 
 def training_settings(wildcards):
     """Only what the variant uses: a new lambda_1 trains no variant again that has no such term."""
-    return settings_of(wildcards.variant, settings(wildcards.dataset)["training"])
+    chosen = settings(wildcards.dataset)
+    training = dict(chosen["training"])
+    if training["feature_unit"] is None:
+        training["feature_unit"] = FEATURE_UNITS[chosen["sam"]["model"]]
+    return settings_of(wildcards.variant, training)
 
 
 def training_files(pattern, wildcards):

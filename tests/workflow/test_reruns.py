@@ -82,7 +82,7 @@ EDITS = {
         {"shape_priors", "dino_features", *AFTER_FEATURES, *END},
     ),
     "K": (
-        in_phantom("features: sam, k: 8", "features: sam, k: 9"),
+        in_phantom("features: sam, k: 6", "features: sam, k: 7"),
         {"kmeans", *AFTER_CLUSTERS, "kmeans_baseline", *END},
     ),
     "prior attribute": (
@@ -121,7 +121,7 @@ EDITS = {
         {"dino_features", *AFTER_FEATURES, "kmeans_baseline", *END},
     ),
     "DINO's features instead of SAM's": (
-        in_phantom("features: sam, k: 8", "features: dino, k: 8"),
+        in_phantom("features: sam, k: 6", "features: dino, k: 6"),
         {"dino_features", *AFTER_FEATURES, *END},
     ),
     "a comment in the losses' module": (

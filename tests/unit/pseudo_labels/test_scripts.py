@@ -16,7 +16,7 @@ from tiny_sam import SETTINGS, tiny_sam
 from umsam.data.volumes import Volume, read_volume, write_volume
 from umsam.pseudo_labels import sam as sam_module
 from umsam.pseudo_labels.compact_dino import build_compact_dino, save_compact_dino
-from umsam.pseudo_labels.everything_mode import everything_mode
+from umsam.pseudo_labels.everything_mode import make_generator
 from umsam.pseudo_labels.masks import SliceMasks, no_masks, read_slice_masks, write_slice_masks
 
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
@@ -153,7 +153,7 @@ def test_everything_mode_of_a_volume(sam, tmp_path, monkeypatch, slices):
         "everything_mode", tmp_path,
         input={"volume": volume, "sam_weights": tmp_path / "sam.pth"},
         output={"masks": masks, "features": features},
-        sam={**SETTINGS, "model": "vit_b", "sha256": None},
+        sam={**SETTINGS, "generator": "fast", "model": "vit_b", "sha256": None},
     )  # fmt: skip
     assert f"{slices}/{slices} slices" in log
     embedding = np.load(features, mmap_mode="r", allow_pickle=False)
@@ -164,9 +164,10 @@ def test_everything_mode_of_a_volume(sam, tmp_path, monkeypatch, slices):
     ]
     assert [path.name for path in features.parent.iterdir()] == ["a.npy"]
     array = read_volume(volume).array
+    generator = make_generator(sam, {**SETTINGS, "generator": "fast"})
     for z in range(slices):
         grey = np.rint(array[z] * 255).astype(np.uint8)
-        expected, expected_embedding = everything_mode(sam, np.stack([grey] * 3, -1), SETTINGS)
+        expected, expected_embedding = generator(np.stack([grey] * 3, -1))
         found = read_slice_masks(masks / f"slice_{z:03d}.npz")
         for name in FIELDS:
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

@@ -176,6 +176,8 @@ def test_class_feature_loss_sums_over_classes_and_channels():
     expected = sum((a - b) ** 2 for a, b in zip(g.flatten(), g_teacher.flatten(), strict=True))
     assert float(class_feature_loss(g, g_teacher)) == pytest.approx(float(expected))
     assert float(class_feature_loss(torch.zeros(2, 256), torch.ones(2, 256))) == 512
+    in_units = class_feature_loss(0.1 * g, 0.1 * g_teacher)
+    assert float(class_feature_loss(g, g_teacher, unit=0.1)) == pytest.approx(float(in_units))
     assert float(class_feature_loss(g, g)) == 0
 
 

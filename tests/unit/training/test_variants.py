@@ -10,6 +10,7 @@ TRAINING = {
     "epochs": 200,
     "lambda_1": 0.1,
     "lambda_2": 0.01,
+    "feature_unit": 1.0,
     "tau": 0.5,
     "detach_teacher_weights": False,
 }
@@ -20,9 +21,9 @@ TRAINING = {
     [
         ("plkd", set()),
         ("supervised", set()),
-        ("plkd_cfkd", {"lambda_1", "detach_teacher_weights"}),
+        ("plkd_cfkd", {"lambda_1", "feature_unit", "detach_teacher_weights"}),
         ("plkd_cckd", {"lambda_2", "tau", "detach_teacher_weights"}),
-        ("triple", {"lambda_1", "lambda_2", "tau", "detach_teacher_weights"}),
+        ("triple", {"lambda_1", "feature_unit", "lambda_2", "tau", "detach_teacher_weights"}),
     ],
 )
 def test_only_what_a_variant_uses(variant, used):

@@ -305,7 +305,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 def _per_head(x: Tensor, y: Tensor, out: Tensor, add: bool = False) -> None:
     """out (+)= x y: [P, H, T, n] from [P, H, T, d] and [H, d, n], without copies of y a point."""
-    if out.is_cuda:  # one large product, and a copy in place of P launches
+    if out.is_cuda or out[0].numel() < 2**16:  # one large product and a copy, not P small ones
         product = torch.bmm(x.transpose(0, 1).flatten(1, 2), y)
         product = product.unflatten(1, (len(x), -1)).transpose(0, 1)
         out.add_(product) if add else out.copy_(product)

@@ -89,12 +89,14 @@ def student_and_teacher_prototypes(
     return prototypes(student, p, valid), prototypes(teacher, p_teacher, valid)
 
 
-def class_feature_loss(g: Tensor, g_teacher: Tensor) -> Tensor:
+def class_feature_loss(g: Tensor, g_teacher: Tensor, unit: float = 1.0) -> Tensor:
     """Class-level feature distillation (eq. 7): squared distances of prototypes [C, D].
 
-    Summed over classes and channels alike; the paper's weights of this term rest on that.
+    Summed over classes and channels alike; the paper's weights of this term rest on that, and on
+    the size of SAM's features. `unit` brings those of another model to that size: distances are
+    multiplied by it before they are squared.
     """
-    return (g - g_teacher).square().sum()
+    return unit**2 * (g - g_teacher).square().sum()
 
 
 def class_contrastive_loss(g: Tensor, g_teacher: Tensor, tau: float) -> Tensor:

@@ -53,6 +53,7 @@ class TrainingSettings:
     lambda_2: float = 0.0
     tau: float = 0.5
     detach_teacher_weights: bool = False
+    feature_unit: float = 1.0
 
     def __post_init__(self) -> None:
         if self.crop % STRIDE or self.crop < 2 * STRIDE:
@@ -220,7 +221,7 @@ def batch_losses(
             logits, bottleneck, teacher, valid, settings.detach_teacher_weights
         )
         if variant.feature:
-            feature = class_feature_loss(g, g_teacher)
+            feature = class_feature_loss(g, g_teacher, settings.feature_unit)
         if variant.contrastive:
             contrastive = class_contrastive_loss(g, g_teacher, settings.tau)
     total = cross_entropy + dice + settings.lambda_1 * feature + settings.lambda_2 * contrastive

@@ -39,7 +39,7 @@ def settings_of(variant: str, training: Mapping[str, Any]) -> dict[str, Any]:
     terms = VARIANTS[variant]
     unused = {"variants", "seeds"}
     if not terms.feature:
-        unused |= {"lambda_1"}
+        unused |= {"lambda_1", "feature_unit"}
     if not terms.contrastive:
         unused |= {"lambda_2", "tau"}
     if not terms.distills:

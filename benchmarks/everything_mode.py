@@ -1,0 +1,275 @@
+"""Everything mode beside Meta's `SamAutomaticMaskGenerator`: same model, slice, points and thresholds.
+
+    python benchmarks/everything_mode.py [--quick] [--model vit_b] [--points-per-side 32 48]
+        [--points N] [--size 320 320] [--survivors 0.3] [--device cpu] [--image FILE]
+
+Times the encoder (the same for both), the mask decoder and the rest, and compares the masks.
+Official models get random weights: nothing is downloaded, and time does not depend on them.
+`--survivors` is the share of masks whose predicted IoU passes. `--points N` runs both on N points of
+the grid and scales decoder and rest to all of them (`--quick`: 64 points, no encoder of an official
+model). `--image` takes a slice out of the middle of a volume instead of generated scenes. The last
+line is a JSON object; the figures in it are of the first grid.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from segment_anything import sam_model_registry
+from segment_anything.modeling import Sam
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "workflow_scripts"))
+
+from umsam.data.intensity import normalise, to_rgb_uint8  # noqa: E402
+from umsam.data.volumes import read_array  # noqa: E402
+from umsam.jobs import keep_freed_memory  # noqa: E402
+from umsam.pretraining.procedural import random_scene  # noqa: E402
+from umsam.pseudo_labels.everything_mode import GENERATORS, Generator  # noqa: E402
+from umsam.pseudo_labels.masks import SliceMasks  # noqa: E402
+from umsam.pseudo_labels.sam import GENERATOR_DEFAULTS, load_sam  # noqa: E402
+
+
+@dataclass
+class Seconds:
+    """Of one slice, and the masks found."""
+
+    total: float
+    encoder: float
+    decoder: float
+    masks: SliceMasks
+
+    @property
+    def rest(self) -> float:
+        return self.total - self.encoder - self.decoder
+
+
+class StandIn(torch.nn.Module):
+    """An embedding without an encoder, where only what follows it is of interest."""
+
+    img_size = 1024
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(1, 256, 64, 64, generator=generator).to(image.device)
+
+
+def model(name: str, device: str, quick: bool) -> Sam:
+    if name == "compact":
+        return load_sam(name, ROOT / "resources/compact_sam.pt", device)
+    torch.manual_seed(0)
+    if quick:
+        with torch.device("meta"):
+            encoder = sam_model_registry[name](checkpoint=None).image_encoder
+        builders = sys.modules["segment_anything.build_sam"]
+        builders.ImageEncoderViT = lambda **arguments: StandIn()
+        del encoder
+    sam = sam_model_registry[name](checkpoint=None).eval().to(device)
+    # random weights predict IoUs about zero, where the generator applies no threshold
+    sam.mask_decoder.iou_prediction_head.layers[-1].bias.data += 1
+    return sam
+
+
+def clocked(owner: object, name: str, device: str, spent: dict[str, float], part: str) -> Callable:
+    """Add the time of calls of a method to `spent`; returns what undoes it."""
+    original = getattr(owner, name)
+
+    def call(*arguments, **named):
+        start = now(device)
+        result = original(*arguments, **named)
+        spent[part] += now(device) - start
+        return result
+
+    setattr(owner, name, call)
+    return lambda: setattr(owner, name, original)
+
+
+def now(device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def seconds(generator: Generator, rgb: np.ndarray, device: str) -> Seconds:
+    spent = {"encoder": 0.0, "decoder": 0.0}
+    undo = [clocked(generator.sam.image_encoder, "forward", device, spent, "encoder")]
+    if hasattr(generator, "decoder"):
+        for name in ("image_terms", "decode", "mask_logits"):
+            undo.append(clocked(generator.decoder, name, device, spent, "decoder"))
+    else:
+        undo.append(clocked(generator.sam.mask_decoder, "forward", device, spent, "decoder"))
+    start = now(device)
+    masks, _ = generator(rgb)
+    total = now(device) - start
+    for each in undo:
+        each()
+    return Seconds(total, spent["encoder"], spent["decoder"], masks)
+
+
+def use_points(generator: Generator, count: int | None) -> float:
+    """Keep `count` points of the grid, evenly; returns how many times more there were."""
+    owner = generator if hasattr(generator, "grids") else generator.generator
+    name = "grids" if hasattr(generator, "grids") else "point_grids"
+    grid = getattr(owner, name)[0]
+    if not count or count >= len(grid):
+        return 1.0
+    chosen = np.linspace(0, len(grid) - 1, count).round().astype(int)
+    setattr(owner, name, [grid[chosen]])
+    return len(grid) / count
+
+
+def threshold(generator: Generator, rgb: np.ndarray, share: float) -> float:
+    """The predicted IoU that `share` of the masks exceed."""
+    scores: list[torch.Tensor] = []
+    decode = generator.decoder.decode
+    generator.decoder.decode = lambda *a: scores.append(decode(*a)) or scores[-1]
+    generator.settings = {**generator.settings, "pred_iou_thresh": 1e9}
+    generator(rgb)
+    generator.decoder.decode = decode
+    iou = torch.cat([each.predicted_iou for each in scores])
+    return float(iou.flatten().quantile(1 - share))
+
+
+def matched(found: SliceMasks, reference: SliceMasks, at: float) -> float:
+    """Share of the reference's masks that have a found one of IoU >= `at`."""
+    if not len(reference):
+        return 1.0
+    a = reference.masks.reshape(len(reference), -1).astype(np.float32)
+    b = found.masks.reshape(len(found), -1).astype(np.float32)
+    overlap = a @ b.T
+    union = a.sum(1)[:, None] + b.sum(1)[None] - overlap
+    return float(((overlap / np.maximum(union, 1)).max(1, initial=0) >= at).mean())
+
+
+def operations_a_point(sam: Sam, survivors: float) -> float:
+    """Multiplications and additions of the products with pixels in `PointDecoder`."""
+    transformer = sam.mask_decoder.transformer
+    attention = transformer.final_attn_token_to_image
+    pixels = np.prod(sam.prompt_encoder.image_embedding_size)
+    tokens, heads = sam.mask_decoder.num_mask_tokens + 3, attention.num_heads
+    rows = tokens * heads
+    head = 2 * rows * (attention.internal_dim // heads) * pixels
+    mix = 2 * rows**2 * pixels
+    depth, total = transformer.depth, 0.0
+    for i in range(depth + 1):  # scores and values of the tokens; scores of the pixels; the norm
+        scores = head * (1 if i == 0 else 2) + mix * i
+        total += scores + head + mix * i
+        if i < depth:
+            total += scores + head * (i + 1) + mix * (i + 1) * (i + 2) / 2
+    upscaling = sam.mask_decoder.output_upscaling
+    first, second = upscaling[0].out_channels, upscaling[3].out_channels
+    masks = 2 * pixels * (rows * depth * 4 * first + 4 * first * 4 * second + 16 * second)
+    return float(total + survivors * masks)
+
+
+def matrix_peak(device: str) -> float:
+    """Operations a second of a large matrix product, float32."""
+    n = 2048 if device == "cpu" else 8192
+    a, b = torch.randn(n, n, device=device), torch.randn(n, n, device=device)
+    best = 0.0
+    for _ in range(5):
+        start = now(device)
+        a @ b
+        best = max(best, 2 * n**3 / (now(device) - start))
+    return best
+
+
+def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) -> dict[str, float]:
+    chosen = {
+        **GENERATOR_DEFAULTS["compact" if arguments.model == "compact" else "vit_b"],
+        "points_per_side": m,
+        "points_per_batch": 64,
+        "box_nms_thresh": 0.7,
+        "crop_n_layers": 0,
+        "min_mask_region_area": 0,
+    }
+    probe = GENERATORS["fast"](sam, chosen)
+    scale = use_points(probe, arguments.points)
+    if arguments.survivors is not None:
+        chosen["pred_iou_thresh"] = threshold(probe, rgb, arguments.survivors)
+    if arguments.model != "compact":  # random masks have no edges to be stable at
+        chosen["stability_score_thresh"] = 0.0
+    results = {}
+    for name, repeats in (("reference", 1), ("fast", 3)):
+        generator = GENERATORS[name](sam, chosen)
+        use_points(generator, arguments.points)
+        runs = [seconds(generator, rgb, arguments.device) for _ in range(repeats)]
+        results[name] = sorted(runs, key=lambda run: run.total)[repeats // 2]
+    reference, fast = results["reference"], results["fast"]
+    per_slice = {
+        name: run.encoder + scale * (run.decoder + run.rest) for name, run in results.items()
+    }
+    points = m * m / scale
+    iou = arguments.survivors
+    share = 1 - (1 - iou) ** 3 if iou is not None else 0.3  # of points, if masks were independent
+    achieved = operations_a_point(sam, share) * points / fast.decoder
+    row = {
+        "points_per_side": m,
+        "encoder_s": fast.encoder,
+        "reference_s": per_slice["reference"],
+        "fast_s": per_slice["fast"],
+        "ratio_total": per_slice["reference"] / per_slice["fast"],
+        "ratio_without_encoder": (reference.total - reference.encoder)
+        / (fast.total - fast.encoder),
+        "ratio_decoder": reference.decoder / fast.decoder,
+        "ratio_postprocess": reference.rest / fast.rest,
+        "matched": matched(fast.masks, reference.masks, 0.999),
+        "masks": len(reference.masks),
+        "peak_fraction": achieved / matrix_peak(arguments.device),
+    }
+    print(
+        f"{m:4d} {row['masks']:6d} {fast.encoder:9.2f} {row['reference_s']:12.2f} "
+        f"{row['fast_s']:8.2f} {row['ratio_total']:8.1f} {row['ratio_without_encoder']:12.1f} "
+        f"{row['ratio_decoder']:8.1f} {row['ratio_postprocess']:8.1f} {row['matched']:8.3f} "
+        f"{row['peak_fraction']:8.2f}",
+        flush=True,
+    )
+    return row
+
+
+def slice_of(path: Path) -> np.ndarray:
+    volume = normalise(read_array(path).astype(np.float32), 1, 99)
+    return to_rgb_uint8(volume[len(volume) // 2])
+
+
+def scene(size: list[int]) -> np.ndarray:
+    rgb = to_rgb_uint8(random_scene(10_000_001).image)
+    rows = np.linspace(0, rgb.shape[0] - 1, size[0]).round().astype(int)
+    columns = np.linspace(0, rgb.shape[1] - 1, size[1]).round().astype(int)
+    return np.ascontiguousarray(rgb[rows][:, columns])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="vit_b", choices=["compact", *sam_model_registry])
+    parser.add_argument("--points-per-side", type=int, nargs="+", default=[32, 48])
+    parser.add_argument("--points", type=int, default=None)
+    parser.add_argument("--size", type=int, nargs=2, default=[320, 320])
+    parser.add_argument("--survivors", type=float, default=None)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--image", type=Path, default=None)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.survivors is None and arguments.model != "compact":
+        arguments.survivors = 0.3
+    if arguments.quick:
+        arguments.points = arguments.points or 64
+    if arguments.device == "cpu":
+        torch.set_num_threads(2)
+        keep_freed_memory()
+    sam = model(arguments.model, arguments.device, arguments.quick)
+    rgb = slice_of(arguments.image) if arguments.image else scene(arguments.size)
+    print(f"{arguments.model}, {rgb.shape[0]} x {rgb.shape[1]}, {arguments.device}; ratios to Meta's")
+    print("   m  masks encoder s  reference s   fast s    total no encoder  decoder     rest  matched  of peak")
+    rows = [compare(sam, rgb, m, arguments) for m in arguments.points_per_side]
+    print(json.dumps({"benchmark": "everything_mode", "model": arguments.model, **rows[0]}))
+
+
+if __name__ == "__main__":
+    main()

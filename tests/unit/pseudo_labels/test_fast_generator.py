@@ -1,0 +1,210 @@
+"""Everything mode against Meta's generator: the same masks, in the same order."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segment_anything import sam_model_registry
+from tiny_sam import SETTINGS, tiny_sam
+
+from umsam.data.intensity import normalise, to_rgb_uint8
+from umsam.data.phantoms import phantom_case
+from umsam.pseudo_labels.fast_generator import FastGenerator
+from umsam.pseudo_labels.point_decoder import PointDecoder
+from umsam.pseudo_labels.reference_generator import ReferenceGenerator
+from umsam.pseudo_labels.sam import generator_settings, load_sam
+
+COMPACT = Path(__file__).parents[3] / "resources/compact_sam.pt"
+
+
+def noise(height, width, seed=1):
+    """A dark box on noise, blurred so that masks are more than speckles."""
+    grey = np.random.default_rng(seed).uniform(0, 255, (height, width))
+    grey[height // 4 : height // 2, width // 4 :] /= 4
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def predicted_iou(sam, rgb, points_per_side):
+    """Of every mask of every point, [P, M]."""
+    generator = FastGenerator(sam, {**SETTINGS, "points_per_side": points_per_side})
+    generator.predictor.set_image(rgb)
+    height, width = rgb.shape[:2]
+    points = generator.grids[0] * [[width, height]]
+    points = generator.predictor.transform.apply_coords(points, (height, width))
+    points = torch.as_tensor(points)[:, None]
+    with torch.no_grad():
+        labels = torch.ones(len(points), 1, dtype=torch.int)
+        sparse, _ = sam.prompt_encoder((points, labels), None, None)
+        image = generator.decoder.image_terms(generator.predictor.features[0])
+        return generator.decoder.decode(image, sparse).predicted_iou
+
+
+def sure(sam):
+    """Random weights predict IoUs about zero, where no threshold applies: raise them."""
+    sam.mask_decoder.iou_prediction_head.layers[-1].bias.data += 1
+    return sam
+
+
+def between(values, share):
+    """A threshold that `share` of the values pass, halfway between two of them."""
+    ordered = values.flatten().sort(descending=True).values
+    count = round(share * len(ordered))
+    return float(ordered[count - 1 : count + 1].mean()) if count < len(ordered) else -1.0
+
+
+def same_masks(sam, rgb, chosen, at_least=1):
+    """Compare both generators; returns how many masks there are."""
+    fast, embedding = FastGenerator(sam, chosen)(rgb)
+    reference, expected_embedding = ReferenceGenerator(sam, chosen)(rgb)
+    assert len(fast) == len(reference) >= at_least
+    assert np.array_equal(fast.point, reference.point)
+    np.testing.assert_allclose(fast.predicted_iou, reference.predicted_iou, atol=1e-4)
+    for name in ("masks", "box", "stability_score"):
+        assert getattr(fast, name).shape == getattr(reference, name).shape
+    assert np.array_equal(embedding, expected_embedding)
+    for i in range(len(fast)):
+        a, b = fast.masks[i], reference.masks[i]
+        union = (a | b).sum()
+        # where a mask is small, a pixel whose logit is zero to rounding may fall either way
+        assert (a ^ b).sum() <= max(1, 1e-3 * union)
+        near = max(1e-3, 2 / max(1, union))
+        x, y = fast.stability_score[i], reference.stability_score[i]
+        assert abs(x - y) <= near or (np.isnan(x) and np.isnan(y))
+        assert np.abs(fast.box[i] - reference.box[i]).max() <= (0 if np.array_equal(a, b) else 2)
+    return len(fast)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.tuples(st.integers(2, 90), st.integers(2, 90)),
+    points=st.integers(1, 4),
+    batch=st.integers(1, 7),
+    layers=st.sampled_from([0, 0, 0, 1]),
+    stability=st.sampled_from([0.0, 0.3]),
+    share=st.sampled_from([0.05, 0.3, 1.0]),
+)
+def test_any_slice_and_grid(seed, size, points, batch, layers, stability, share):
+    torch.manual_seed(seed)
+    sam, rgb = sure(tiny_sam()), noise(*size, seed)
+    chosen = {
+        **SETTINGS,
+        "points_per_side": points,
+        "points_per_batch": batch,
+        "crop_n_layers": layers if min(size) > 8 else 0,
+        "stability_score_thresh": stability,
+        "pred_iou_thresh": between(predicted_iou(sam, rgb, points), share),
+    }
+    same_masks(sam, rgb, chosen, at_least=0)
+
+
+@pytest.mark.parametrize("size", [(1, 50), (50, 1), (1100, 300), (257, 1031)])
+def test_slices_of_unusual_size(sam, size):
+    same_masks(sam, noise(*size), SETTINGS)
+
+
+@pytest.mark.parametrize("kind", ["brain", "prostate"])
+def test_the_compact_model_on_phantoms(kind):
+    sam = load_sam("compact", COMPACT, "cpu")
+    volume = normalise(phantom_case(kind, "site2-01")[0], 1, 99)
+    own = generator_settings(
+        {
+            **SETTINGS,
+            "model": "compact",
+            "points_per_side": 8,
+            "points_per_batch": 64,
+            "pred_iou_thresh": None,
+            "stability_score_thresh": None,
+            "stability_score_offset": None,
+        }
+    )
+    same_masks(sam, to_rgb_uint8(volume[len(volume) // 2]), own, at_least=10)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
+def test_the_official_decoder(share, monkeypatch):
+    """ViT-B's decoder and sizes; a small encoder stands in for the transformer."""
+    builders = sys.modules["segment_anything.build_sam"]
+    monkeypatch.setattr(builders, "ImageEncoderViT", lambda **arguments: PatchEncoder())
+    torch.manual_seed(4)
+    sam = sure(sam_model_registry["vit_b"](checkpoint=None).eval())
+    rgb = noise(77, 120)
+    iou = predicted_iou(sam, rgb, 4)
+    chosen = {**SETTINGS, "points_per_side": 4, "pred_iou_thresh": between(iou, share)}
+    same_masks(sam, rgb, chosen)
+
+
+class PatchEncoder(torch.nn.Conv2d):
+    """One 16 x 16 convolution to 256 channels."""
+
+    img_size = 1024
+
+    def __init__(self):
+        super().__init__(3, 256, kernel_size=16, stride=16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["vit_b", "vit_l", "vit_h"])
+def test_official_models_with_random_weights(model):
+    torch.manual_seed(0)
+    sam = sure(sam_model_registry[model](checkpoint=None).eval())
+    encode = sam.image_encoder.forward  # half a minute for ViT-H: once for all passes
+    known = {}
+    sam.image_encoder.forward = partial(_once, known, encode)
+    rgb = noise(320, 250)
+    iou = predicted_iou(sam, rgb, 8)
+    for share in (0.05, 0.3):
+        chosen = {**SETTINGS, "points_per_side": 8, "points_per_batch": 64}
+        same_masks(sam, rgb, {**chosen, "pred_iou_thresh": between(iou, share)})
+    assert len(known) == 1
+
+
+def _once(known, encode, image):
+    key = image.sum().item()
+    if key not in known:
+        known[key] = encode(image)
+    return known[key]
+
+
+def test_no_mask_is_no_error(sam):
+    for threshold in ("pred_iou_thresh", "stability_score_thresh"):
+        for layers in (0, 1):
+            chosen = {**SETTINGS, threshold: 1e6, "crop_n_layers": layers}
+            found, embedding = FastGenerator(sam, chosen)(noise(40, 56))
+            assert found.masks.shape == (0, 40, 56)
+            assert np.isfinite(embedding).all()
+
+
+def test_one_encoder_pass_a_crop(sam):
+    passes = []
+    sam.image_encoder.register_forward_hook(lambda *a: passes.append(1))
+    FastGenerator(sam, SETTINGS)(noise(40, 56))
+    assert len(passes) == 1
+    FastGenerator(sam, {**SETTINGS, "crop_n_layers": 1})(noise(40, 56))
+    assert len(passes) == 6
+
+
+def test_upscaling_is_paid_for_by_survivors_only(sam, monkeypatch):
+    upscaled = []
+    original = PointDecoder.mask_logits
+    monkeypatch.setattr(
+        PointDecoder,
+        "mask_logits",
+        lambda self, image, decoded, wanted: upscaled.append(len(wanted))
+        or original(self, image, decoded, wanted),
+    )
+    rgb = noise(40, 56)
+    iou = predicted_iou(sure(sam), rgb, 3)
+    threshold = between(iou, 0.2)
+    FastGenerator(sam, {**SETTINGS, "pred_iou_thresh": threshold})(rgb)
+    assert sum(upscaled) == int((iou > threshold).any(dim=1).sum())
+
+
+def test_small_regions_are_removed_as_meta_does(sam):
+    pytest.importorskip("cv2")
+    same_masks(sam, noise(40, 56), {**SETTINGS, "min_mask_region_area": 12})
