@@ -1,22 +1,26 @@
 """Everything mode beside Meta's `SamAutomaticMaskGenerator`: same model, slice, points and thresholds.
 
     python benchmarks/everything_mode.py [--quick] [--model vit_b] [--points-per-side 32 48]
-        [--points N] [--size 320 320] [--survivors 0.3] [--device cpu] [--image FILE]
+        [--points N] [--size 320 320] [--survivors 0.3] [--device cpu] [--image FILE] [--memory]
 
 Times the encoder (the same for both), the mask decoder and the rest, and compares the masks.
 Official models get random weights: nothing is downloaded, and time does not depend on them.
 `--survivors` is the share of masks whose predicted IoU passes. `--points N` runs both on N points of
 the grid and scales decoder and rest to all of them (`--quick`: 64 points, no encoder of an official
-model). `--image` takes a slice out of the middle of a volume instead of generated scenes. The last
+model). `--image` takes a slice out of the middle of a volume instead of a generated scene.
+`--memory` adds the peak memory of a process of its own for either, with 64 points. The last
 line is a JSON object; the figures in it are of the first grid.
 """
 
 import argparse
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +69,8 @@ def model(name: str, device: str, quick: bool) -> Sam:
         return load_sam(name, ROOT / "resources/compact_sam.pt", device)
     torch.manual_seed(0)
     if quick:
-        with torch.device("meta"):
-            encoder = sam_model_registry[name](checkpoint=None).image_encoder
         builders = sys.modules["segment_anything.build_sam"]
         builders.ImageEncoderViT = lambda **arguments: StandIn()
-        del encoder
     sam = sam_model_registry[name](checkpoint=None).eval().to(device)
     # random weights predict IoUs about zero, where the generator applies no threshold
     sam.mask_decoder.iou_prediction_head.layers[-1].bias.data += 1
@@ -223,6 +224,9 @@ def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) ->
         "masks": len(reference.masks),
         "peak_fraction": achieved / matrix_peak(arguments.device),
     }
+    if arguments.memory:
+        row |= {f"{name}_mb": peak_memory(name, rgb, chosen, arguments) for name in GENERATORS}
+        print(f"     peak memory: {row['reference_mb']:.0f} MB, {row['fast_mb']:.0f} MB")
     print(
         f"{m:4d} {row['masks']:6d} {fast.encoder:9.2f} {row['reference_s']:12.2f} "
         f"{row['fast_s']:8.2f} {row['ratio_total']:8.1f} {row['ratio_without_encoder']:12.1f} "
@@ -231,6 +235,20 @@ def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) ->
         flush=True,
     )
     return row
+
+
+def peak_memory(name: str, rgb: np.ndarray, chosen: dict, arguments: argparse.Namespace) -> float:
+    """Peak resident memory in MB of a process that makes the masks of one slice."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_peak, name, rgb, chosen, arguments).result()
+
+
+def _peak(name: str, rgb: np.ndarray, chosen: dict, arguments: argparse.Namespace) -> float:
+    keep_freed_memory()
+    generator = GENERATORS[name](model(arguments.model, "cpu", arguments.quick), chosen)
+    use_points(generator, 64)
+    generator(rgb)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def slice_of(path: Path) -> np.ndarray:
@@ -254,6 +272,7 @@ def main() -> None:
     parser.add_argument("--survivors", type=float, default=None)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--image", type=Path, default=None)
+    parser.add_argument("--memory", action="store_true")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.survivors is None and arguments.model != "compact":
