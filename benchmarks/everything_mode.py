@@ -1,13 +1,13 @@
-"""Everything mode beside Meta's `SamAutomaticMaskGenerator`: same model, slice, points and thresholds.
+"""Everything mode beside Meta's `SamAutomaticMaskGenerator`, on the same model, slice and points.
 
     python benchmarks/everything_mode.py [--quick] [--model vit_b] [--points-per-side 32 48]
         [--points N] [--size 320 320] [--survivors 0.3] [--device cpu] [--image FILE] [--memory]
 
 Times the encoder (the same for both), the mask decoder and the rest, and compares the masks.
 Official models get random weights: nothing is downloaded, and time does not depend on them.
-`--survivors` is the share of masks whose predicted IoU passes. `--points N` runs both on N points of
-the grid and scales decoder and rest to all of them (`--quick`: 64 points, no encoder of an official
-model). `--image` takes a slice out of the middle of a volume instead of a generated scene.
+`--survivors` is the share of masks whose predicted IoU passes. `--points N` runs both on N points
+of the grid and scales decoder and rest to all of them (`--quick`: 64 points, no encoder of an
+official model). `--image` takes a slice out of the middle of a volume, not a generated scene.
 `--memory` adds the peak memory of a process of its own for either, with 64 points. The last
 line is a JSON object; the figures in it are of the first grid.
 """
@@ -284,8 +284,12 @@ def main() -> None:
         keep_freed_memory()
     sam = model(arguments.model, arguments.device, arguments.quick)
     rgb = slice_of(arguments.image) if arguments.image else scene(arguments.size)
-    print(f"{arguments.model}, {rgb.shape[0]} x {rgb.shape[1]}, {arguments.device}; ratios to Meta's")
-    print("   m  masks encoder s  reference s   fast s    total no encoder  decoder     rest  matched  of peak")
+    size = " x ".join(map(str, rgb.shape[:2]))
+    print(f"{arguments.model}, {size}, {arguments.device}; ratios are reference / fast")
+    print(
+        "   m  masks encoder s  reference s   fast s    total no encoder"
+        "  decoder     rest  matched  of peak"
+    )
     rows = [compare(sam, rgb, m, arguments) for m in arguments.points_per_side]
     print(json.dumps({"benchmark": "everything_mode", "model": arguments.model, **rows[0]}))
 

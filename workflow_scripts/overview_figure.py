@@ -6,11 +6,11 @@ with job(snakemake):
     from pathlib import Path
 
     import pandas as pd
-    from umsam.pseudo_labels.masks import read_slice_masks
 
     from umsam.data.volumes import read_array, read_volume
     from umsam.figures.overview import Stages, overview_figure, shown_slice
     from umsam.figures.style import Style, save
+    from umsam.pseudo_labels.masks import read_slice_masks
 
     files = snakemake.input
     volume = read_volume(files.volume)

@@ -16,7 +16,14 @@ from PIL import Image
 pytestmark = pytest.mark.slow
 
 DATASETS = ("phantom", "phantom_area")
-RUN = ("--cores", str(os.cpu_count()), "--set-threads", "train=1", "--config", "run=phantom,phantom_area")
+RUN = (
+    "--cores",
+    str(os.cpu_count()),
+    "--set-threads",
+    "train=1",
+    "--config",
+    "run=phantom,phantom_area",
+)
 
 
 @pytest.fixture(scope="module")

@@ -195,8 +195,9 @@ def test_upscaling_is_paid_for_by_survivors_only(sam, monkeypatch):
     monkeypatch.setattr(
         PointDecoder,
         "mask_logits",
-        lambda self, image, decoded, wanted: upscaled.append(len(wanted))
-        or original(self, image, decoded, wanted),
+        lambda self, image, decoded, wanted: (
+            upscaled.append(len(wanted)) or original(self, image, decoded, wanted)
+        ),
     )
     rgb = noise(40, 56)
     iou = predicted_iou(sure(sam), rgb, 3)

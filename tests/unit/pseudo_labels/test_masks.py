@@ -1,9 +1,13 @@
 """The file of a slice's masks: what is read is what was written, and nothing is unpickled."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as coco
 
 from umsam.errors import InputError
 from umsam.pseudo_labels.masks import (
@@ -61,8 +65,37 @@ def test_arrays_are_plain(tmp_path):
         assert all(file[name].dtype != object for name in file)
 
 
+def blobs(k, height, width):
+    """Masks with smooth outlines, as SAM's are."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    centre = rng.uniform(0, 1, (k, 2, 1, 1)) * [[[height]], [[width]]]
+    axes = rng.uniform(5, height / 4, (k, 2, 1, 1))
+    masks = ((y - centre[:, 0]) / axes[:, 0]) ** 2 + ((x - centre[:, 1]) / axes[:, 1]) ** 2 < 1
+    return replace(random_masks(k, height, width), masks=masks)
+
+
+@pytest.mark.parametrize("k", [10, 60])
+def test_smaller_than_coco_rle(tmp_path, k):
+    """The peer: run-length codes of the same masks as pycocotools makes them, in JSON."""
+    written = blobs(k, 320, 320)
+    codes = coco.encode(np.asfortranarray(written.masks.transpose(1, 2, 0).astype(np.uint8)))
+    records = [
+        {
+            "segmentation": {"size": code["size"], "counts": code["counts"].decode()},
+            "predicted_iou": float(written.predicted_iou[i]),
+            "stability_score": float(written.stability_score[i]),
+            "bbox": written.box[i].tolist(),
+            "point_coords": [written.point[i].tolist()],
+        }
+        for i, code in enumerate(codes)
+    ]
+    write_slice_masks(tmp_path / "a.npz", written)
+    assert (tmp_path / "a.npz").stat().st_size < len(json.dumps(records))
+
+
 def test_nothing_is_unpickled(tmp_path):
-    np.savez(tmp_path / "a.npz", shape=np.array([0, 1, 1]), packed=np.array([object()]))
+    np.savez(tmp_path / "a.npz", shape=np.array([0, 1, 1]), row_changes=np.array([object()]))
     with pytest.raises(InputError, match=r"a\.npz"):
         read_slice_masks(tmp_path / "a.npz")
 

@@ -347,7 +347,7 @@ def _scores(tokens: Tensor, projected: Projected, pixels: Pixels) -> Tensor:
 def _attend(
     attention: Attention, terms: LayerTerms, queries: Tensor, prompt: Tensor, pixels: Pixels
 ) -> Tensor:
-    """Token-to-image attention [P, T, D]: softmax over the pixels, then the mean of their values."""
+    """Token-to-image attention [P, T, D]: softmax over pixels, then the mean of their values."""
     heads, value = attention.num_heads, terms.value
     q = _heads(attention.q_proj(queries + prompt), heads)
     weights = _scores(q / math.sqrt(q.shape[-1]), terms.key, pixels)

@@ -40,8 +40,8 @@ GENERATOR_DEFAULTS: dict[str, dict[str, float]] = {
     **dict.fromkeys(OFFICIAL, _META),
 }
 
-# Length that counts as one in the class-level feature loss. Entries of the compact model's embedding
-# are of order 1, of Meta's of order 0.1, and the paper's lambda_1 are made for Meta's.
+# Length that counts as one in the class-level feature loss. Entries of the compact model's
+# embedding are of order 1, of Meta's of order 0.1, and the paper's lambda_1 are made for Meta's.
 FEATURE_UNITS = {"compact": 0.1, **dict.fromkeys(OFFICIAL, 1.0)}
 
 
