@@ -77,6 +77,7 @@ class FastGenerator:
         self.predictor = SamPredictor(sam)
         with torch.no_grad():
             self.decoder = PointDecoder(sam)
+        self.resizes: dict[tuple[int, int], MaskResize] = {}
         self.grids = build_all_layer_point_grids(
             settings["points_per_side"], settings["crop_n_layers"], 1
         )
@@ -140,13 +141,7 @@ class FastGenerator:
         labels = torch.ones(len(points), 1, dtype=torch.int, device=self.sam.device)
         sparse, _ = self.sam.prompt_encoder(points=(coordinates, labels), boxes=None, masks=None)
         image = self.decoder.image_terms(predictor.features[0])
-        resize = MaskResize(
-            tuple(4 * n for n in image.size),
-            self.sam.image_encoder.img_size,
-            predictor.input_size,
-            predictor.original_size,
-            self.sam.device,
-        )
+        resize = self._resize(image.size, predictor.input_size, predictor.original_size)
         parts = [_none(height, width)]
         for batch in torch.arange(len(points)).split(self._batch_size(image)):
             decoded = self.decoder.decode(image, sparse[batch[0] : batch[-1] + 1])
@@ -188,6 +183,16 @@ class FastGenerator:
                 box = _boxes(logits, threshold)
                 found = (which[part], _packed(logits > threshold), box, iou[part], stability)
                 yield tuple(value.cpu() for value in found)
+
+    def _resize(
+        self, grid: tuple[int, int], used: tuple[int, int], size: tuple[int, int]
+    ) -> MaskResize:
+        """From the decoder's masks to an image size; made once a size."""
+        if size not in self.resizes:
+            low = tuple(4 * n for n in grid)
+            square, device = self.sam.image_encoder.img_size, self.sam.device
+            self.resizes[size] = MaskResize(low, square, used, size, device)
+        return self.resizes[size]
 
     def _batch_size(self, image: ImageTerms) -> int:
         """Points at once: what the cache holds, or the GPU's free memory, up to the setting."""

@@ -43,29 +43,41 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Projected:
-    """The shared part of the pixels, seen through a projection W to H heads of d dimensions.
+class Projection:
+    """An attention's projection W of the pixels to H heads of d dimensions, the same for any image.
 
-    `embedding` is W E, `position` W (positional encoding + c) + bias, `both` their sum, all
-    [H, d, pixels]; `constant` is W c + bias [H, d], for attention's values, which see no position.
+    `weight` is W [H d, D]; `constant` is W c + bias [H, d], for attention's values, which see no
+    position; `position` [H, d, pixels] adds W times the positional encoding.
     """
 
     weight: Tensor
-    embedding: Tensor
-    position: Tensor
-    both: Tensor
     constant: Tensor
+    position: Tensor
+
+    def of(self, shared: Tensor) -> "Projected":
+        """See E [D, pixels] through it."""
+        embedding = (self.weight @ shared).unflatten(0, (len(self.constant), -1))
+        return Projected(self, embedding, embedding + self.position)
+
+
+@dataclass(frozen=True)
+class Projected:
+    """An image's E through a projection: W E [H, d, pixels], and the same with the positions."""
+
+    by: Projection
+    embedding: Tensor
+    at_positions: Tensor
 
 
 @dataclass(frozen=True)
 class LayerTerms:
-    """What one layer needs of the image: see `PointDecoder._layer_terms`."""
+    """What one layer needs of the image."""
 
     key: Projected
     value: Projected
     query: Projected | None  # None after the last layer, whose pixels ask nothing
     overlaps: list[Tensor]  # of the bases of this layer and earlier ones with E, [H, d + 1, pixels]
-    square: Tensor | None  # of E's columns, [pixels]
+    square: Tensor  # of the columns of E without mean, [pixels]
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,7 @@ class PointDecoder:
         norms = [layer.norm4 for layer in self.transformer.layers]
         self.constants = [torch.zeros_like(self.no_mask), *(norm.bias for norm in norms)]
         self.bases = self._bases(norms)
+        self.projections = [self._projections(i) for i in range(self.depth + 1)]
         convolution, self.norm, _, self.second, _ = decoder.output_upscaling
         # as matrices whose columns are (row, column, channel) of the 2 x 2 outputs of a pixel
         self.first_weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
@@ -136,6 +149,28 @@ class PointDecoder:
             earlier = [basis * norm.weight for basis in bases[-1]]
         return bases
 
+    def _projections(self, i: int) -> list[Projection]:
+        """How attention sees the pixels before layer i: their keys, values and, but after the last
+        layer, queries."""
+        if i == self.depth:
+            last = self.transformer.final_attn_token_to_image
+            linears = [(last.k_proj, last), (last.v_proj, last)]
+        else:
+            to_image = self.transformer.layers[i].cross_attn_token_to_image
+            to_tokens = self.transformer.layers[i].cross_attn_image_to_token
+            linears = [
+                (to_image.k_proj, to_image),
+                (to_image.v_proj, to_image),
+                (to_tokens.q_proj, to_tokens),
+            ]
+        projections = []
+        for linear, attention in linears:
+            constant = linear.weight @ self.constants[i] + linear.bias
+            position = linear.weight @ self.position + constant[:, None]
+            maps = (x.unflatten(0, (attention.num_heads, -1)) for x in (constant, position))
+            projections.append(Projection(linear.weight, *maps))
+        return projections
+
     # ------------------------------------------------------------------ once an image
 
     def image_terms(self, embedding: Tensor) -> ImageTerms:
@@ -144,34 +179,14 @@ class PointDecoder:
         layers = []
         for i in range(self.depth + 1):
             centred = _centred(shared, dim=0) if i < self.depth else shared
-            layers.append(self._layer_terms(i, shared, centred))
+            key, value, *query = (each.of(shared) for each in self.projections[i])
+            overlaps = [basis @ centred for basis in self.bases[i]] if i < self.depth else []
+            square = centred.square().sum(dim=0)
+            layers.append(LayerTerms(key, value, query[0] if query else None, overlaps, square))
             if i < self.depth:
                 shared = centred * self.transformer.layers[i].norm4.weight[:, None]
         upscaled = shared.T @ self.first_weight
         return ImageTerms(layers, upscaled, tuple(embedding.shape[-2:]))
-
-    def _layer_terms(self, i: int, shared: Tensor, centred: Tensor) -> LayerTerms:
-        last = i == self.depth
-        layer = None if last else self.transformer.layers[i]
-        attention = (
-            self.transformer.final_attn_token_to_image if last else layer.cross_attn_token_to_image
-        )
-        key = self._projected(attention.k_proj, attention, shared, i)
-        value = self._projected(attention.v_proj, attention, shared, i)
-        if last:
-            return LayerTerms(key, value, None, [], None)
-        back = layer.cross_attn_image_to_token
-        query = self._projected(back.q_proj, back, shared, i)
-        overlaps = [basis @ centred for basis in self.bases[i]]
-        return LayerTerms(key, value, query, overlaps, centred.square().sum(dim=0))
-
-    def _projected(self, linear: nn.Linear, attention: Attention, shared: Tensor, i: int):
-        shape = (attention.num_heads, -1)
-        constant = linear.weight @ self.constants[i] + linear.bias
-        position = linear.weight @ self.position + constant[:, None]
-        embedding = linear.weight @ shared
-        maps = (embedding, position, embedding + position, constant)
-        return Projected(linear.weight, *(x.unflatten(0, shape) for x in maps))
 
     # ------------------------------------------------------------------ once a batch of points
 
@@ -332,15 +347,15 @@ def _scores(tokens: Tensor, projected: Projected, pixels: Pixels) -> Tensor:
     """
     scores = tokens.new_empty(*tokens.shape[:-1], projected.embedding.shape[-1])
     if pixels.scale is None:
-        _per_head(tokens, projected.both, scores)
+        _per_head(tokens, projected.at_positions, scores)
         return scores
     _per_head(tokens, projected.embedding, scores)
     rows = scores.flatten(1, 2)
     for c, b in zip(pixels.mixtures, pixels.vectors, strict=True):
-        seen = _heads(b @ projected.weight.T, tokens.shape[1])
+        seen = _heads(b @ projected.by.weight.T, tokens.shape[1])
         rows.baddbmm_((tokens @ seen.transpose(2, 3)).flatten(1, 2), c)
     rows *= pixels.scale[:, None]
-    _per_head(tokens, projected.position, scores, add=True)
+    _per_head(tokens, projected.by.position, scores, add=True)
     return scores
 
 
@@ -358,8 +373,8 @@ def _attend(
     _per_head(weights, value.embedding.transpose(1, 2), found)
     for c, b in zip(pixels.mixtures, pixels.vectors, strict=True):
         mixed = (weights.flatten(1, 2) @ c.transpose(1, 2)).view(*q.shape[:3], -1)
-        found += mixed @ _heads(b @ value.weight.T, heads)
-    found += value.constant[:, None]
+        found += mixed @ _heads(b @ value.by.weight.T, heads)
+    found += value.by.constant[:, None]
     return attention.out_proj(found.transpose(1, 2).flatten(2))
 
 
