@@ -139,8 +139,10 @@ def test_an_edit_reruns_exactly(name, finished, edited):
     if edit:
         edited(*edit)
     else:
+        # But for the stamp that Snakemake leaves in a folder of outputs: of folders it knows no
+        # content, only that time.
         for path in sorted(finished.path.rglob("*")):
-            if ".snakemake" not in path.parts:
+            if ".snakemake" not in path.parts and path.name != ".snakemake_timestamp":
                 path.touch()
     assert set(finished.planned(*RUN)) == expected
 
