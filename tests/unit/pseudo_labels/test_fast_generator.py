@@ -79,7 +79,7 @@ def same_masks(sam, rgb, chosen, at_least=1):
     return len(fast)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     size=st.tuples(st.integers(2, 90), st.integers(2, 90)),
