@@ -71,7 +71,7 @@ def test_each_step_of_the_selection_raises_the_precision(results):
 
 
 def test_the_cluster_nearest_the_prior_is_the_one_of_the_target(results):
-    """No other cluster has as large a share of ROIs that are the organ: IoU with the label > 0.5."""
+    """No other cluster has as large a share of ROIs that are the organ (IoU above 0.5)."""
     target = json.loads((results / "clusters/target.json").read_text())
     means = {c["cluster"]: c["mean"] for c in target["clusters"]}
     nearest = min(means, key=lambda k: abs(means[k] - target["prior"]))
