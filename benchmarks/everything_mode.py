@@ -30,6 +30,8 @@ from segment_anything.modeling import Sam
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
+from compact_sam import best_iou  # noqa: E402
+
 from umsam.data.intensity import normalise, to_rgb_uint8  # noqa: E402
 from umsam.data.volumes import read_array  # noqa: E402
 from umsam.jobs import keep_freed_memory  # noqa: E402
@@ -140,11 +142,7 @@ def matched(found: SliceMasks, reference: SliceMasks, at: float) -> float:
     """Share of the reference's masks that have a found one of IoU >= `at`."""
     if not len(reference):
         return 1.0
-    a = reference.masks.reshape(len(reference), -1).astype(np.float32)
-    b = found.masks.reshape(len(found), -1).astype(np.float32)
-    overlap = a @ b.T
-    union = a.sum(1)[:, None] + b.sum(1)[None] - overlap
-    return float(((overlap / np.maximum(union, 1)).max(1, initial=0) >= at).mean())
+    return float((best_iou(found.masks, reference.masks) >= at).mean())
 
 
 def operations_a_point(sam: Sam, survivors: float) -> float:
