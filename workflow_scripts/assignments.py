@@ -10,7 +10,7 @@ with job(snakemake):
     import numpy as np
 
     from umsam.files import whole
-    from umsam.pseudo_labels.clustering import assignments
+    from umsam.pseudo_labels.assignments import assignments
 
     attribute = json.loads(Path(snakemake.input.target).read_text())["attribute"]
     with np.load(snakemake.input.kmeans, allow_pickle=False) as file:

@@ -11,14 +11,8 @@ with job(snakemake):
 
     from umsam.files import whole
     from umsam.numbers import as_number
-    from umsam.pseudo_labels.clustering import (
-        assignments,
-        choose_target,
-        in_order,
-        knee,
-        read_roi_features,
-        target_record,
-    )
+    from umsam.pseudo_labels.assignments import assignments, in_order, read_roi_features
+    from umsam.pseudo_labels.clustering import choose_target, knee, target_record
     from umsam.pseudo_labels.streamed_kmeans import fit_streamed
 
     settings, target_settings = snakemake.params.clustering, snakemake.params.target

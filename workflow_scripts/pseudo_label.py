@@ -10,7 +10,7 @@ with job(snakemake):
     import numpy as np
 
     from umsam.data.volumes import read_volume, write_volume
-    from umsam.pseudo_labels.clustering import assignments
+    from umsam.pseudo_labels.assignments import assignments
     from umsam.pseudo_labels.masks import read_slice_masks, slice_file
     from umsam.pseudo_labels.pseudo_labels import pseudo_label, target_rois
     from umsam.pseudo_labels.shape_priors import read_rois

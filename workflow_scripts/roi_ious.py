@@ -1,4 +1,4 @@
-"""IoU with the label of every ROI of the labelled training volumes, in the three sets of Fig. 3a."""
+"""IoU with the label of every ROI of the labelled training volumes, in three sets (Fig. 3a)."""
 
 from umsam.jobs import job
 

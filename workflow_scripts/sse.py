@@ -9,7 +9,8 @@ with job(snakemake):
 
     from umsam.errors import InputError
     from umsam.files import whole
-    from umsam.pseudo_labels.clustering import in_order, knee, read_roi_features, sse_curve
+    from umsam.pseudo_labels.assignments import in_order, read_roi_features
+    from umsam.pseudo_labels.clustering import knee, sse_curve
     from umsam.pseudo_labels.shape_priors import read_rois, rejections
     from umsam.pseudo_labels.streamed_kmeans import sample
 

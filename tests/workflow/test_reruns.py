@@ -25,10 +25,16 @@ AFTER_PSEUDO_LABELS = {
     "precision_table",
     "precision_figure",
 }
-AFTER_CLUSTERS = {"assignments", "pseudo_label", "cluster_figure", "sse_figure", *AFTER_PSEUDO_LABELS}
+AFTER_CLUSTERS = {
+    "assignments",
+    "pseudo_label",
+    "cluster_figure",
+    "sse_figure",
+    *AFTER_PSEUDO_LABELS,
+}
 AFTER_FEATURES = {"sse", "kmeans", *AFTER_CLUSTERS}
 PER_CASE = {"phantom", "preprocess", "everything_mode", "shape_priors", "dino_features"}
-END = {"all", "stages_table"}
+END = {"all", "stages_table", "provenance"}
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,14 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 
-from umsam.pseudo_labels.clustering import (
+from umsam.pseudo_labels.assignments import (
     assign,
     assignments,
-    choose_target,
-    fit,
     in_order,
-    knee,
     prepared,
     read_roi_features,
-    sse_curve,
-    target_record,
 )
+from umsam.pseudo_labels.clustering import choose_target, fit, knee, sse_curve, target_record
 
 
 @pytest.fixture
@@ -115,7 +111,9 @@ def test_the_curve_is_scikit_learns_inertia(features):
         expected = KMeans(n_clusters=k, n_init=10, random_state=0).fit(features).inertia_
         assert sse == pytest.approx(expected, rel=1e-12)
     assert knee(curve) == 4
-    pd.testing.assert_frame_equal(curve, sse_curve(features, 2, 6, 10, 0, threads=3), check_exact=True)
+    pd.testing.assert_frame_equal(
+        curve, sse_curve(features, 2, 6, 10, 0, threads=3), check_exact=True
+    )
 
 
 @pytest.mark.parametrize(("count", "ks"), [(1, [1]), (2, [2]), (3, [2]), (5, [2, 3, 4])])

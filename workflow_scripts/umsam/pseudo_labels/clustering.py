@@ -4,32 +4,17 @@ Everything is fitted on the training split; other ROIs are only assigned to the 
 """
 
 import logging
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
-from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 log = logging.getLogger(__name__)
-
-ASSIGNMENT_COLUMNS = [
-    "case",
-    "split",
-    "slice",
-    "index",
-    "cluster",
-    "distance",
-    "attribute",
-]
-ROI_FEATURE_COLUMNS = ["slice", "index", "aspect_ratio", "area_mm2"]
 
 
 @dataclass(frozen=True)
@@ -53,12 +38,6 @@ class Target:
     counts: list[int]
     near_tie: int | None
     reason: str
-
-
-def prepared(features: NDArray[np.floating], l2_normalise: bool) -> NDArray[np.float64]:
-    """Features [N, D] as K-means sees them: float64, of length 1 where that is asked."""
-    features = np.asarray(features, np.float64)
-    return normalize(features) if l2_normalise and len(features) else features
 
 
 def fit(features: NDArray[np.float64], k: int, n_init: int, seed: int) -> Clusters:
@@ -88,16 +67,6 @@ def fit(features: NDArray[np.float64], k: int, n_init: int, seed: int) -> Cluste
     return Clusters(fitted.cluster_centers_, float(fitted.inertia_))
 
 
-def assign(
-    features: NDArray[np.float64], centroids: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The nearest of the centroids [K, D] to each feature and the distance to it, both [N]."""
-    if not len(features):
-        return np.zeros(0, np.int64), np.zeros(0)
-    distances = cdist(features, centroids)
-    return distances.argmin(axis=1), distances.min(axis=1)
-
-
 def sse_curve(
     features: NDArray[np.float64], first: int, last: int, n_init: int, seed: int, threads: int = 1
 ) -> pd.DataFrame:
@@ -109,7 +78,10 @@ def sse_curve(
     count = len(features)
     ks = list(range(first, min(last, count - 1) + 1)) or [min(first, count)]
     one_thread = threadpool_limits(1)  # of BLAS, which is global; OpenMP's is each thread's own
-    with one_thread, ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1,)) as pool:
+    with (
+        one_thread,
+        ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1,)) as pool,
+    ):
         falling = list(pool.map(lambda k: fit(features, k, n_init, seed).inertia, reversed(ks)))
     return pd.DataFrame({"k": ks, "sse": falling[::-1]})
 
@@ -174,42 +146,6 @@ def choose_target(
         near_tie=tied,
         reason=reason,
     )
-
-
-def read_roi_features(
-    path: str | Path, l2_normalise: bool = False
-) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-    """The valid ROIs of a case, by slice and index, and their features [n, D] as K-means sees them.
-
-    Columns slice, index and the attributes that the target can be chosen by.
-    """
-    with np.load(path, allow_pickle=False) as file:
-        table = pd.DataFrame({name: file[name] for name in ROI_FEATURE_COLUMNS})
-        features = prepared(file["features"], l2_normalise)
-    order = table.sort_values(["slice", "index"]).index.to_numpy()
-    return table.iloc[order].reset_index(drop=True), features[order]
-
-
-def in_order(cases: Sequence[str], files: Sequence[str]) -> list[str]:
-    """Files sorted by case: a fit does not depend on the order of the sample sheet."""
-    return [file for _, file in sorted(zip(cases, files, strict=True))]
-
-
-def assignments(
-    cases: Sequence[str],
-    splits: Sequence[str],
-    files: Sequence[str],
-    centroids: NDArray[np.float64],
-    attribute: str,
-    l2_normalise: bool,
-) -> Iterator[pd.DataFrame]:
-    """For one case after the other the cluster of each valid ROI (`ASSIGNMENT_COLUMNS`)."""
-    for case, split, path in sorted(zip(cases, splits, files, strict=True)):
-        rois, features = read_roi_features(path, l2_normalise)
-        cluster, distance = assign(features, centroids)
-        yield rois.rename(columns={attribute: "attribute"}).assign(
-            case=case, split=split, cluster=cluster, distance=distance
-        )[ASSIGNMENT_COLUMNS]
 
 
 def target_record(

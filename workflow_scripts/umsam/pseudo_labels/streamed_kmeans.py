@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from umsam.pseudo_labels.clustering import Clusters, assign, fit
+from umsam.pseudo_labels.assignments import assign
+from umsam.pseudo_labels.clustering import Clusters, fit
 
 Features = NDArray[np.float64]
 Batches = Callable[[], Iterable[Features]]
