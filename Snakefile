@@ -26,22 +26,23 @@ localrules:
     fig3a,
     fig3b,
     baselines,
+    from_tables,
 
 
-MAIN = ["predictions", "pseudo_labels", "clusters", "overview", "table1", "fig2", "fig3a", "fig3b"]
+MAIN = ["predictions", "pseudo_labels", "sse", "clusters", "overview", "table1", "fig2", "fig3a", "fig3b"]
 
 
 rule all:
     default_target: True
     input:
         of_run(*MAIN),
-        expand("results/{dataset}/tables/stages.csv", dataset=config["run"]),
+        expand("results/{dataset}/provenance.json", dataset=config["run"]),
 
 
 # Pseudo-labels alone (eq. 1-5), to look at before training on them.
 rule pseudo_labels:
     input:
-        of_run("pseudo_labels", "clusters"),
+        of_run("pseudo_labels", "sse", "clusters"),
 
 
 rule table1:
@@ -69,6 +70,12 @@ rule baselines:
         of_run("baselines"),
 
 
+# With `--profile profiles/tables`: what needs neither images nor weights.
+rule from_tables:
+    input:
+        of_run("table1", "sse", "fig3a", "fig3b"),
+
+
 include: "rules/data.smk"
 include: "rules/weights.smk"
 include: "rules/pseudo_labels.smk"
@@ -76,6 +83,7 @@ include: "rules/training.smk"
 include: "rules/baselines.smk"
 include: "rules/evaluation.smk"
 include: "rules/figures.smk"
+include: "rules/provenance.smk"
 include: "rules/pretraining.smk"
 
 
