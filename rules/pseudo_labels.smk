@@ -1,16 +1,24 @@
 # Pseudo-labels from SAM without annotation: everything mode, shape priors, ROI clustering (eq. 1-5).
 
 
+def feature_space(wildcards):
+    """What K-means sees of the pooled features."""
+    clustering = settings(wildcards.dataset)["clustering"]
+    return {key: clustering[key] for key in ("l2_normalise", "position")}
+
+
 def sse_settings(wildcards):
     """The curve does not depend on the K in use."""
     clustering = settings(wildcards.dataset)["clustering"]
-    return {key: clustering[key] for key in ("n_init", "seed", "l2_normalise", "sse_k", "sse_rois")}
+    chosen = {key: clustering[key] for key in ("n_init", "seed", "sse_k", "sse_rois")}
+    return chosen | {"space": feature_space(wildcards)}
 
 
 def kmeans_settings_of_rois(wildcards):
     """The range of the curve reaches K-means through the curve."""
     clustering = settings(wildcards.dataset)["clustering"]
-    return {key: clustering[key] for key in ("k", "n_init", "seed", "l2_normalise", "max_rois")}
+    chosen = {key: clustering[key] for key in ("k", "n_init", "seed", "max_rois")}
+    return chosen | {"space": feature_space(wildcards)}
 
 
 def target_settings(wildcards):
@@ -183,7 +191,7 @@ rule assignments:
     params:
         cases=case_names,
         splits=splits,
-        l2_normalise=setting("clustering.l2_normalise"),
+        space=feature_space,
         code=code("assignments"),
     script:
         "../workflow_scripts/assignments.py"
@@ -211,7 +219,7 @@ rule pseudo_label:
         runtime=15,
     params:
         select=setting("target.select"),
-        l2_normalise=setting("clustering.l2_normalise"),
+        space=feature_space,
         code=code("pseudo_label"),
     script:
         "../workflow_scripts/pseudo_label.py"

@@ -16,9 +16,7 @@ with job(snakemake):
     with np.load(snakemake.input.kmeans, allow_pickle=False) as file:
         centroids = file["centroids"]
     params, files = snakemake.params, snakemake.input.features
-    tables = assignments(
-        params.cases, params.splits, files, centroids, attribute, params.l2_normalise
-    )
+    tables = assignments(params.cases, params.splits, files, centroids, attribute, params.space)
     count = 0
     with whole(snakemake.output.assignments) as path, path.open("w", newline="") as stream:
         for table in tables:

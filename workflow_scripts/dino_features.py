@@ -48,5 +48,7 @@ with job(snakemake):
             index=valid["index"].to_numpy(np.int64),
             aspect_ratio=valid["aspect_ratio"].to_numpy(float),
             area_mm2=valid["area_mm2"].to_numpy(float),
+            x=valid["x"].to_numpy(float),
+            y=valid["y"].to_numpy(float),
         )
     logging.info("features of %d ROIs, %d numbers each", *features.shape)

@@ -17,19 +17,19 @@ with job(snakemake):
 
     settings, target_settings = snakemake.params.clustering, snakemake.params.target
     attribute, prior = target_settings["attribute"], as_number(target_settings["prior"])
-    cases, l2_normalise = snakemake.params.cases, settings["l2_normalise"]
+    cases, space = snakemake.params.cases, settings["space"]
     curve = pd.read_csv(snakemake.input.curve)
     files = in_order(cases, snakemake.input.features)
 
     def features():
-        return (read_roi_features(file, l2_normalise)[1] for file in files)
+        return (read_roi_features(file, space)[1] for file in files)
 
     k = knee(curve) if settings["k"] == "auto" else settings["k"]
     clusters = fit_streamed(features, k, settings["n_init"], settings["seed"], settings["max_rois"])
 
     counts, sums = np.zeros(clusters.k, int), np.zeros(clusters.k)
     splits, files = ["train"] * len(cases), snakemake.input.features
-    for rois in assignments(cases, splits, files, clusters.centroids, attribute, l2_normalise):
+    for rois in assignments(cases, splits, files, clusters.centroids, attribute, space):
         counts += np.bincount(rois["cluster"], minlength=clusters.k)
         sums += np.bincount(rois["cluster"], weights=rois["attribute"], minlength=clusters.k)
     target = choose_target(counts, sums, prior, target_settings["near_tie"], attribute)

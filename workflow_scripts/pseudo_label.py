@@ -15,13 +15,13 @@ with job(snakemake):
     from umsam.pseudo_labels.pseudo_labels import pseudo_label, target_rois
     from umsam.pseudo_labels.shape_priors import read_rois
 
-    case, l2_normalise = snakemake.wildcards.case, snakemake.params.l2_normalise
+    case, space = snakemake.wildcards.case, snakemake.params.space
     volume = read_volume(snakemake.input.volume)
     target = json.loads(Path(snakemake.input.target).read_text())
     with np.load(snakemake.input.kmeans, allow_pickle=False) as file:
         centroids = file["centroids"]
     features, attribute = [snakemake.input.features], target["attribute"]
-    (assigned,) = assignments([case], [""], features, centroids, attribute, l2_normalise)
+    (assigned,) = assignments([case], [""], features, centroids, attribute, space)
     rois = target_rois(assigned, read_rois(snakemake.input.rois), target["cluster"])
 
     labels = np.zeros(volume.array.shape, np.uint8)

@@ -18,7 +18,7 @@ with job(snakemake):
     files = in_order(cases, snakemake.input.features)
 
     def features():
-        return (read_roi_features(file, settings["l2_normalise"])[1] for file in files)
+        return (read_roi_features(file, settings["space"])[1] for file in files)
 
     drawn, count = sample(features, settings["sse_rois"], settings["seed"])
     if not count:

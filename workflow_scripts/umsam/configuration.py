@@ -104,6 +104,8 @@ ORDERED = (
     ("intensity", "lower_percentile", "upper_percentile"),
     ("shape_priors", "v_min", "v_max"),
     ("shape_priors", "a_min", "a_max"),
+    ("shape_priors", "x_min", "x_max"),
+    ("shape_priors", "y_min", "y_max"),
 )
 
 

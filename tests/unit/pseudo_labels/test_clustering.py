@@ -9,6 +9,7 @@ from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 
 from umsam.pseudo_labels.assignments import (
+    AS_POOLED,
     assign,
     assignments,
     in_order,
@@ -22,7 +23,7 @@ from umsam.pseudo_labels.clustering import choose_target, fit, knee, sse_curve, 
 def features():
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(4, 6)) * 5
-    return prepared((centres[rng.integers(4, size=90)] + rng.normal(size=(90, 6))), False)
+    return centres[rng.integers(4, size=90)] + rng.normal(size=(90, 6))
 
 
 @pytest.mark.parametrize("seed", [0, 7])
@@ -38,8 +39,22 @@ def test_equals_scikit_learn(features, seed):
 
 
 def test_l2_normalised_features_have_length_one(features):
-    np.testing.assert_allclose(prepared(features, True), normalize(features))
-    assert prepared(np.zeros((0, 6)), True).shape == (0, 6)
+    place = np.full((90, 2), 0.3)
+    assert np.array_equal(prepared(features, place, AS_POOLED), features)
+    space = {"l2_normalise": True, "position": 0.0}
+    np.testing.assert_allclose(prepared(features, place, space), normalize(features))
+    assert prepared(np.zeros((0, 6)), np.zeros((0, 2)), space).shape == (0, 6)
+
+
+@pytest.mark.parametrize("l2_normalise", [False, True])
+def test_across_the_slice_is_position_times_the_length(features, l2_normalise):
+    """Of two ROIs that look alike, one at the left edge and one at the right."""
+    space = {"l2_normalise": l2_normalise, "position": 2.5}
+    left, right = (prepared(features[:1], np.array([[x, 0.7]]), space)[0] for x in (0.0, 1.0))
+    length = 1 if l2_normalise else np.linalg.norm(features[0])
+    assert np.linalg.norm(left - right) == pytest.approx(2.5 * length)
+    middle = prepared(features[:1], np.array([[0.5, 0.5]]), space)[0]
+    assert not middle[-2:].any()
 
 
 def test_new_rois_are_assigned_and_change_nothing(features):
@@ -54,6 +69,7 @@ def write_features(folder, case, rows):
     n = len(rows)
     slices, index = np.arange(n)[::-1] // 4, np.arange(n)[::-1] % 4
     attributes = {"aspect_ratio": slices + index / 10, "area_mm2": 100.0 * slices}
+    attributes |= {"x": np.full(n, 0.5), "y": np.full(n, 0.5)}
     path = folder / f"{case}.npz"
     np.savez(path, features=rows, slice=slices, index=index, **attributes)
     return path
@@ -69,7 +85,7 @@ def test_rois_are_sorted_by_slice_and_index(features, tmp_path):
     rois, rows = read_roi_features(write_features(tmp_path, "a", features[:10]))
     assert rois[["slice", "index"]].to_numpy().tolist() == [[i // 4, i % 4] for i in range(10)]
     np.testing.assert_array_equal(rows, features[:10][::-1])
-    _, lengths = read_roi_features(tmp_path / "a.npz", l2_normalise=True)
+    _, lengths = read_roi_features(tmp_path / "a.npz", {**AS_POOLED, "l2_normalise": True})
     np.testing.assert_allclose(np.linalg.norm(lengths, axis=1), 1)
 
 
@@ -78,7 +94,9 @@ def test_assignments_are_of_one_case_after_the_other(features, tmp_path):
     parts = {"b": features[:20], "a": features[20:50], "none": features[:0]}
     files = [write_features(tmp_path, case, rows) for case, rows in parts.items()]
     splits = ["train", "test", "val"]
-    tables = list(assignments(list(parts), splits, files, clusters.centroids, "area_mm2", False))
+    tables = list(
+        assignments(list(parts), splits, files, clusters.centroids, "area_mm2", AS_POOLED)
+    )
     assert [len(table) for table in tables] == [30, 20, 0]
     whole = pd.concat(tables)
     assert whole[["case", "split"]].drop_duplicates().to_numpy().tolist() == [

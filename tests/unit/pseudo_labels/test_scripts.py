@@ -15,6 +15,7 @@ from tiny_sam import SETTINGS, tiny_sam
 
 from umsam.data.volumes import Volume, read_volume, write_volume
 from umsam.pseudo_labels import sam as sam_module
+from umsam.pseudo_labels.assignments import AS_POOLED
 from umsam.pseudo_labels.compact_dino import build_compact_dino, save_compact_dino
 from umsam.pseudo_labels.everything_mode import make_generator
 from umsam.pseudo_labels.masks import SliceMasks, no_masks, read_slice_masks, write_slice_masks
@@ -22,7 +23,7 @@ from umsam.pseudo_labels.masks import SliceMasks, no_masks, read_slice_masks, wr
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
 SPACING = (3.0, 0.5, 0.75)
 PRIORS = {"v_min": 0.01, "v_max": 0.3, "a_min": "1/2", "a_max": 2}
-CLUSTERING = {"k": 2, "n_init": 3, "seed": 0, "l2_normalise": False, "sse_k": [2, 4],
+CLUSTERING = {"k": 2, "n_init": 3, "seed": 0, "space": AS_POOLED, "sse_k": [2, 4],
               "max_rois": None, "sse_rois": 20000}  # fmt: skip
 TARGET = {"attribute": "aspect_ratio", "prior": 1.0, "near_tie": 0.1}
 
@@ -122,7 +123,7 @@ def cluster(folder, splits):
         clustering=CLUSTERING, target=TARGET,
     )  # fmt: skip
     run(
-        "assignments", folder, cases=list(splits), splits=list(splits.values()), l2_normalise=False,
+        "assignments", folder, cases=list(splits), splits=list(splits.values()), space=AS_POOLED,
         input={"kmeans": clusters / "kmeans.npz", "target": clusters / "target.json",
                "features": files("dino_features/{}.npz", splits)},
         output={"assignments": clusters / "assignments.csv"},
@@ -133,7 +134,7 @@ def cluster(folder, splits):
 def label(folder, case, select="nearest_centroid"):
     output = folder / "pseudo_labels" / f"{case}.nii.gz"
     run(
-        "pseudo_label", folder, case=case, select=select, l2_normalise=False,
+        "pseudo_label", folder, case=case, select=select, space=AS_POOLED,
         input={"volume": folder / "volumes" / f"{case}.nii.gz",
                "masks": folder / "sam_masks" / case,
                "rois": folder / "rois" / f"{case}.csv",

@@ -56,6 +56,31 @@ def test_an_ellipse():
     assert row["area_mm2"] == pytest.approx(np.pi * 40 * 60, rel=2e-3)
 
 
+def test_the_place_is_the_centroid():
+    y, x = np.mgrid[:60, :100]
+    mask = ((y - 20) / 8) ** 2 + ((x - 70) / 15) ** 2 <= 1
+    expected = regionprops(mask.astype(int))[0].centroid  # of pixel indices
+    row = measured(mask)
+    assert row["y"] == pytest.approx((expected[0] + 0.5) / 60)
+    assert row["x"] == pytest.approx((expected[1] + 0.5) / 100)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "violated"),
+    [
+        ({"x_min": 0.5}, "x_min"),
+        ({"x_min": 0.2, "x_max": 0.4}, ""),
+        ({"x_max": 0.25, "y_min": 0.6}, "x_max;y_min"),
+        ({"y_max": 0.5}, ""),  # inclusive
+        ({"y_max": 0.49}, "y_max"),
+    ],
+)
+def test_bounds_on_the_place(bounds, violated):
+    priors = ShapePriors(0, 1, 0, 100, **bounds)
+    row = measured(rectangle(10, 10, shape=(40, 40), at=(15, 7)), priors)  # centroid 0.3, 0.5
+    assert row["rejected_by"] == violated
+
+
 def test_two_pieces_have_one_box():
     mask = rectangle(2, 3) | rectangle(2, 3, at=(15, 27))
     assert measured(mask)["aspect_ratio"] == 23 / 12

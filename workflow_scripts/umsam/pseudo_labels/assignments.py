@@ -3,8 +3,9 @@
 Without scikit-learn, whose import costs more than a volume's assignments.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,16 +21,31 @@ ASSIGNMENT_COLUMNS = [
     "distance",
     "attribute",
 ]
-ROI_FEATURE_COLUMNS = ["slice", "index", "aspect_ratio", "area_mm2"]
+ROI_FEATURE_COLUMNS = ["slice", "index", "aspect_ratio", "area_mm2", "x", "y"]
+AS_POOLED = {"l2_normalise": False, "position": 0.0}
 
 
-def prepared(features: NDArray[np.floating], l2_normalise: bool) -> NDArray[np.float64]:
-    """Features [N, D] as K-means sees them: float64, of length 1 where that is asked."""
+def prepared(
+    features: NDArray[np.floating], place: NDArray[np.floating], space: Mapping[str, Any]
+) -> NDArray[np.float64]:
+    """Features [N, D] as K-means sees them, float64 [N, D] or [N, D + 2].
+
+    Parameters
+    ----------
+    place
+        x and y of the centroids as shares of the slice, [N, 2].
+    space
+        l2_normalise: of length 1. position: where it is not 0, the place is part of the feature;
+        to cross the slice along an axis is then this many times the feature's length.
+    """
     features = np.asarray(features, np.float64)
-    if not l2_normalise:
-        return features
     length = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.divide(features, length, out=np.zeros_like(features), where=length > 0)
+    if space["l2_normalise"]:
+        features = np.divide(features, length, out=np.zeros_like(features), where=length > 0)
+        length = np.ones_like(length)
+    if not space["position"]:
+        return features
+    return np.hstack([features, space["position"] * length * (np.asarray(place, float) - 0.5)])
 
 
 def assign(
@@ -43,15 +59,15 @@ def assign(
 
 
 def read_roi_features(
-    path: str | Path, l2_normalise: bool = False
+    path: str | Path, space: Mapping[str, Any] = AS_POOLED
 ) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-    """The valid ROIs of a case, by slice and index, and their features [n, D] as K-means sees them.
+    """The valid ROIs of a case, by slice and index, and their features as K-means sees them.
 
     Columns slice, index and the attributes that the target can be chosen by.
     """
     with np.load(path, allow_pickle=False) as file:
         table = pd.DataFrame({name: file[name] for name in ROI_FEATURE_COLUMNS})
-        features = prepared(file["features"], l2_normalise)
+        features = prepared(file["features"], table[["x", "y"]].to_numpy(), space)
     order = table.sort_values(["slice", "index"]).index.to_numpy()
     return table.iloc[order].reset_index(drop=True), features[order]
 
@@ -67,11 +83,11 @@ def assignments(
     files: Sequence[str],
     centroids: NDArray[np.float64],
     attribute: str,
-    l2_normalise: bool,
+    space: Mapping[str, Any],
 ) -> Iterator[pd.DataFrame]:
     """For one case after the other the cluster of each valid ROI (`ASSIGNMENT_COLUMNS`)."""
     for case, split, path in sorted(zip(cases, splits, files, strict=True)):
-        rois, features = read_roi_features(path, l2_normalise)
+        rois, features = read_roi_features(path, space)
         cluster, distance = assign(features, centroids)
         yield rois.rename(columns={attribute: "attribute"}).assign(
             case=case, split=split, cluster=cluster, distance=distance

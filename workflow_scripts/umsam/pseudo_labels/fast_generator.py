@@ -235,7 +235,7 @@ class FastGenerator:
 
 @contextmanager
 def reduced(precision: str) -> Iterator[None]:
-    """fp32: leave all as it is. bf16: let matrix products of float32 numbers take what hardware has.
+    """bf16: let matrix products of float32 numbers take what the hardware has; fp32: leave all.
 
     That is TF32 on a GPU and bfloat16 on a processor with instructions for it; others go on in
     float32. The setting is the process's, so it is put back.

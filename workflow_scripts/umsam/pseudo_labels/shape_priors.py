@@ -95,7 +95,9 @@ def centroids(masks: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np
         counts = masks.sum(axis=axis)  # pixels of each column, then of each row
         middles = (np.arange(counts.shape[1]) + 0.5) / counts.shape[1]
         area = counts.sum(axis=1)
-        places.append(np.divide(counts @ middles, area, out=np.full(len(masks), np.nan), where=area > 0))
+        places.append(
+            np.divide(counts @ middles, area, out=np.full(len(masks), np.nan), where=area > 0)
+        )
     return places[0], places[1]
 
 
