@@ -108,8 +108,8 @@ def test_slices_of_unusual_size(sam, size):
     same_masks(sam, noise(*size), SETTINGS)
 
 
-@pytest.mark.parametrize("kind", ["brain", "prostate"])
-def test_the_compact_model_on_phantoms(kind):
+def compact_on_a_phantom(kind):
+    """The compact model, the middle slice of a phantom, and the model's own settings."""
     sam = load_sam("compact", COMPACT, "cpu")
     volume = normalise(phantom_case(kind, "site2-01")[0], 1, 99)
     own = generator_settings(
@@ -123,7 +123,12 @@ def test_the_compact_model_on_phantoms(kind):
             "stability_score_offset": None,
         }
     )
-    same_masks(sam, to_rgb_uint8(volume[len(volume) // 2]), own, at_least=10)
+    return sam, to_rgb_uint8(volume[len(volume) // 2]), own
+
+
+@pytest.mark.parametrize("kind", ["brain", "prostate"])
+def test_the_compact_model_on_phantoms(kind):
+    same_masks(*compact_on_a_phantom(kind), at_least=10)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
@@ -214,10 +219,7 @@ def test_small_regions_are_removed_as_meta_does(sam):
 @pytest.mark.parametrize("kind", ["brain", "prostate"])
 def test_bf16_finds_about_the_same_masks(kind):
     """Not all: scores near a threshold and doubles of nearly equal score fall either way."""
-    volume = normalise(phantom_case(kind, 0)[0].astype(np.float32), 1, 99)
-    rgb = to_rgb_uint8(volume[len(volume) // 2])
-    sam = load_sam("compact", COMPACT, "cpu")
-    chosen = {**generator_settings({**SETTINGS, "model": "compact"}), "points_per_side": 12}
+    sam, rgb, chosen = compact_on_a_phantom(kind)
     expected, embedding = FastGenerator(sam, chosen)(rgb)
     before = torch.get_float32_matmul_precision()
     found, near = FastGenerator(sam, {**chosen, "precision": "bf16"})(rgb)

@@ -1,0 +1,95 @@
+"""The table of oracles on ROIs whose counts are known, and its order."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from umsam.evaluation.diagnosis import diagnosis, measured_rois, volume_dsc
+
+# case, slice, index, pixels, overlap, valid, cluster, distance: the label has 10 pixels a slice
+ROIS = [
+    ("a", 0, 0, 10, 10, False, None, None),  # perfect, but the priors reject it
+    ("a", 0, 1, 10, 8, True, 0, 1.0),  # best valid one
+    ("a", 0, 2, 10, 6, True, 0, 0.5),  # nearer to the centroid
+    ("a", 1, 0, 10, 9, True, 1, 1.0),
+    ("a", 1, 1, 20, 5, True, 0, 1.0),
+    ("a", 2, 0, 10, 0, True, 0, 1.0),  # a slice without the organ
+    ("a", 2, 1, 10, 0, True, 1, 1.0),
+]
+
+
+def table_of(rows):
+    names = ["case", "slice", "index", "pixels", "overlap", "valid", "cluster", "distance"]
+    rois = pd.DataFrame(rows, columns=names).astype({"cluster": float, "distance": float})
+    of_label = np.where(rois["slice"] == 2, 0, 10)
+    iou = rois["overlap"] / (rois["pixels"] + of_label - rois["overlap"])
+    return rois.assign(iou=iou, attribute=1.0, predicted_iou=0.5)
+
+
+@pytest.mark.parametrize("target", [0, 1, 7])
+def test_each_row_is_what_its_oracle_gives(target):
+    found = diagnosis(table_of(ROIS), {"a": 20}, 2, target, "nearest_centroid", 1.0)
+    dsc = found.set_index("step")["dsc_mean"]
+    assert dsc["everything mode"] == pytest.approx(2 * (10 + 9) / (20 + 20))
+    assert dsc["shape priors"] == pytest.approx(2 * (8 + 9) / (20 + 20))
+    # cluster 0: 8 of 10 and 5 of 20; cluster 1: 9 of 10 on one slice alone
+    of_clusters = [2 * (8 + 5) / (30 + 20), 2 * 9 / (10 + 20)]
+    assert dsc["clusters"] == pytest.approx(max(of_clusters))
+    as_it_is = [2 * (6 + 5) / (10 + 20 + 10 + 20), 2 * 9 / (10 + 10 + 20), 0]
+    assert dsc["ROI of a slice"] == pytest.approx(max(as_it_is))
+    assert dsc["target cluster"] == pytest.approx(as_it_is[min(target, 2)])
+    assert 1 - found["lost"].sum() == pytest.approx(dsc["target cluster"])
+
+
+def test_recall_and_precision_count_at_one_half():
+    found = diagnosis(table_of(ROIS), {"a": 20}, 2, 1, "nearest_centroid", 1.0)
+    last = found.set_index("step").loc["target cluster"]  # 9 / 11 on a slice, and one on an empty
+    assert last["recall"] == 0.5
+    assert last["precision"] == 0.5
+
+
+def test_volumes_count_alike_and_an_empty_one_is_zero():
+    rois = table_of([("a", 0, 0, 10, 10, True, 0, 0.0)])
+    assert volume_dsc(rois, {"b": 30, "a": 10}).tolist() == [0.0, 1.0]
+    found = diagnosis(rois, {"a": 10, "b": 30}, 4, 0, "largest", 1.0)
+    assert found["dsc_mean"].tolist() == [0.5] * 5
+    assert found["dsc_std"].to_numpy() == pytest.approx(np.sqrt(0.5))
+    assert found["recall"].tolist() == [0.25] * 5
+
+
+def test_no_valid_roi():
+    rois = table_of([("a", 0, 0, 10, 10, False, None, None)])
+    found = diagnosis(rois, {"a": 10}, 1, 0, "union", 1.0)
+    assert found["dsc_mean"].tolist() == [1, 0, 0, 0, 0]
+    assert found["precision"].isna().tolist() == [False, True, True, True, True]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["nearest_centroid", "largest", "best_iou"]))
+def test_an_oracle_is_never_worse_than_what_it_stands_for(seed, select):
+    rng = np.random.default_rng(seed)
+    masks = rng.random((3, 2, 6, 8, 8)) < rng.random((3, 2, 6, 1, 1))  # case, slice, ROI
+    masks[..., 0, 0] = True
+    labels = rng.random((3, 2, 8, 8)) < 0.4
+    labels[0, 1] = False
+    parts = []
+    for case in range(3):
+        for z in range(2):
+            rois = pd.DataFrame({"case": str(case), "slice": z, "index": range(6)})
+            rois["pixels"] = masks[case, z].sum((1, 2))
+            rois["predicted_iou"] = rng.random(6)
+            rois["valid"] = rng.random(6) < 0.7
+            parts.append(measured_rois(masks[case, z], rois, labels[case, z]))
+    rois = pd.concat(parts, ignore_index=True)
+    rois["cluster"] = rng.integers(3, size=len(rois)).astype(float)
+    rois.loc[~rois["valid"], "cluster"] = np.nan
+    rois["distance"], rois["attribute"] = rng.random((2, len(rois)))
+    pixels = {str(case): int(labels[case].sum()) for case in range(3)}
+    found = diagnosis(rois, pixels, int(labels.any((2, 3)).sum()), 1, select, 0.5)
+    dsc = found["dsc_mean"].to_numpy()
+    assert dsc[3] >= dsc[4]  # the best cluster of all
+    assert ((dsc >= 0) & (dsc <= 1)).all()
+    # the best ROI of every slice bounds the recall of every later row
+    assert found["recall"].iloc[0] == found["recall"].max()

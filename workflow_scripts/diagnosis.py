@@ -1,0 +1,46 @@
+"""What each step of the pseudo-labels costs, with what comes after it done by an oracle."""
+
+from umsam.jobs import job
+
+with job(snakemake):
+    import json
+    import logging
+    from pathlib import Path
+
+    import pandas as pd
+
+    from umsam.data.volumes import read_array
+    from umsam.evaluation.diagnosis import diagnosis, diagnosis_text, measured_rois
+    from umsam.evaluation.write import write_table
+    from umsam.numbers import as_number
+    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+    from umsam.pseudo_labels.shape_priors import read_rois
+
+    inputs, settings = snakemake.input, snakemake.params.target
+    target = json.loads(Path(inputs.target).read_text())["cluster"]
+    assigned = pd.read_csv(inputs.assignments, dtype={"case": str}, keep_default_na=False)
+    tables, pixels, positive = [], {}, 0
+    for case, masks, rois, label in zip(
+        snakemake.params.cases, inputs.masks, inputs.rois, inputs.labels, strict=True
+    ):
+        label = read_array(label) > 0
+        pixels[case] = int(label.sum())
+        positive += int(label.any(axis=(1, 2)).sum())
+        for z, of_slice in read_rois(rois).groupby("slice"):
+            found = read_slice_masks(slice_file(masks, z)).masks
+            tables.append(measured_rois(found, of_slice, label[z]))
+    keys = ["case", "slice", "index"]
+    rois = pd.concat(tables).merge(
+        assigned[[*keys, "cluster", "distance", "attribute"]], on=keys, how="left"
+    )
+    select, prior = settings["select"], as_number(settings["prior"])
+    table = diagnosis(rois, pixels, positive, target, select, prior)
+    table.insert(0, "dataset", snakemake.wildcards.dataset)
+    notes = [
+        "Each row is the training volumes' DSC when an oracle that sees the labels does what comes "
+        "after that step: it takes the best ROI of each slice and the best cluster. The last row "
+        "is the pseudo-labels as they are.",
+        "The largest loss names the knob. What the network then makes of it: Fig. 3b and Table 1.",
+    ]
+    title = f"{snakemake.wildcards.dataset}: what limits the pseudo-labels"
+    logging.info("%s", write_table(snakemake.output, table, diagnosis_text, title, notes))
