@@ -74,6 +74,34 @@ rule sam_prompts:
         "../workflow_scripts/sam_prompts.py"
 
 
+rule sam2_video:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        label="results/{dataset}/labels/{case}.nii.gz",
+        weights=ancient(weights_of("sam2")),
+    output:
+        mask="results/{dataset}/predictions/{method}/{case}.nii.gz",
+        time="results/{dataset}/predictions/{method}/{case}.json",
+    log:
+        "logs/{dataset}/sam2_video/{method}/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/sam2_video/{method}/{case}.tsv"
+    wildcard_constraints:
+        method="sam2_(point|box)",
+    conda:
+        "../envs/baselines.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=1,
+    params:
+        sha256=checksums_of("sam2"),
+        code=code("sam2_video"),
+    script:
+        "../workflow_scripts/sam2_video.py"
+
+
 rule kmeans_baseline:
     input:
         volume="results/{dataset}/volumes/{case}.nii.gz",
