@@ -104,9 +104,8 @@ rule sam2_video:
 
 def cryosam_dino(wildcards):
     """The extractor of CryoSAM: the data set's own, or DINOv2 as in the original."""
-    chosen = settings(wildcards.dataset)
-    own = chosen["dino"]
-    if chosen["baselines"]["cryosam"]["features"] == "own":
+    own = settings(wildcards.dataset)["dino"]
+    if cryosam_features(wildcards.dataset) == "own":
         return own
     model = weights_part(wildcards.dataset, "dinov2").model.split("/")[-1]
     return {"model": model, "sha256": None, "image_size": 518, "batch_size": own["batch_size"]}
@@ -114,14 +113,20 @@ def cryosam_dino(wildcards):
 
 def cryosam_weights(wildcards):
     """Its checkpoint."""
-    own = parts_of(wildcards.dataset, "cryosam") == []
+    own = cryosam_features(wildcards.dataset) == "own"
     return dino_weights_of(wildcards) if own else weights_of("dinov2")(wildcards)
 
 
 def cryosam_checksums(wildcards):
     """Checksums of DINOv2; the data set's own extractor has its own check."""
-    own = parts_of(wildcards.dataset, "cryosam") == []
+    own = cryosam_features(wildcards.dataset) == "own"
     return None if own else checksums_of("dinov2")(wildcards)
+
+
+def cryosam_settings(wildcards):
+    """All but the name of the extractor, which is in its own parameter."""
+    chosen = settings(wildcards.dataset)["baselines"]["cryosam"]
+    return {key: value for key, value in chosen.items() if key != "features"}
 
 
 rule cryosam:
@@ -148,7 +153,7 @@ rule cryosam:
         sam=sam_identity,
         dino=cryosam_dino,
         sha256=cryosam_checksums,
-        settings=setting("baselines.cryosam"),
+        settings=cryosam_settings,
         code=code("cryosam"),
     script:
         "../workflow_scripts/cryosam.py"

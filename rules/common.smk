@@ -172,7 +172,7 @@ def dino_weights_of(wildcards):
 def parts_of(dataset, method):
     """The pretrained models, besides SAM, that a row of Table 1 needs: keys of baselines.weights."""
     if method == "cryosam":
-        return ["dinov2"] if settings(dataset)["baselines"]["cryosam"]["features"] == "dinov2" else []
+        return ["dinov2"] if cryosam_features(dataset) == "dinov2" else []
     return PARTS.get(method, [])
 
 
@@ -182,6 +182,15 @@ PARTS = {
     "salip": ["clip"],
     "medclip_sam": ["biomedclip"],
 }
+
+
+def cryosam_features(dataset):
+    """Which extractor CryoSAM uses: dinov2, or own (the data set's)."""
+    chosen = settings(dataset)
+    features = chosen["baselines"]["cryosam"]["features"]
+    if features == "auto":
+        return "own" if chosen["dino"]["model"] == "compact" else "dinov2"
+    return features
 
 
 def weights_part(dataset, key):
