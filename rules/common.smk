@@ -2,6 +2,7 @@
 import os
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -199,6 +200,8 @@ def weights_part(dataset, key):
 
 def why_not(dataset, method):
     """Why a row of Table 1 cannot be run here, in one sentence; empty where it can."""
+    if method == "nnunet" and not find_spec("nnunetv2"):
+        return "the package is not installed: pip install nnunetv2==2.7.0"
     reasons = [missing_weights(weights_part(dataset, key)) for key in parts_of(dataset, method)]
     return "; ".join(filter(None, reasons))
 
