@@ -99,7 +99,7 @@ def train_nnunet(
         trained = Path(work) / "results" / raw.name
         found = list(trained.glob(f"{trainer}__*__{configuration}"))
         if len(found) != 1 or not (found[0] / "fold_all/checkpoint_final.pth").is_file():
-            raise InputError(f"nnU-Net left no final checkpoint: its words are above.")
+            raise InputError("nnU-Net left no final checkpoint: its words are above.")
         shutil.copytree(found[0], model, dirs_exist_ok=True)
 
 
