@@ -1,0 +1,115 @@
+"""SaLIP with a CLIP and a SAM that know the answer, and the crops that it shows to CLIP."""
+
+import numpy as np
+import pytest
+
+from umsam.baselines.salip import LONGEST, bounding_box, crop_on_black, salip
+from umsam.data.intensity import to_rgb_uint8
+from umsam.data.phantoms import phantom_case
+from umsam.evaluation.metrics import dice
+from umsam.pseudo_labels.masks import SliceMasks, no_masks
+
+SHAPE = (60, 80)
+
+
+def slice_masks(masks):
+    k = len(masks)
+    return SliceMasks(np.stack(masks), np.ones(k, np.float32), np.ones(k, np.float32),
+                      np.zeros((k, 4), np.int32), np.zeros((k, 2), np.float32))  # fmt: skip
+
+
+def rectangle(y, x, rows, columns, shape=SHAPE):
+    mask = np.zeros(shape, bool)
+    mask[y : y + rows, x : x + columns] = True
+    return mask
+
+
+def never(*arguments):
+    raise AssertionError("not to be asked")
+
+
+@pytest.mark.parametrize("kind", ["brain", "prostate"])
+def test_a_clip_that_knows_the_answer_makes_salip_right(kind):
+    """Proposals: the organ, shifted copies, the body. The oracle knows the organ's own pixels."""
+    array, label, _ = phantom_case(kind, "site1-1")
+    volume = (array - array.min()) / (array.max() - array.min())
+    truth = label > 0
+    rng = np.random.default_rng(0)
+    proposals = []
+    for z in range(len(volume)):
+        others = [np.roll(truth[z], rng.integers(12, 40, 2), axis=(0, 1)) for _ in range(3)]
+        masks = [*(m for m in others if m.any()), np.ones(truth[z].shape, bool)]
+        if truth[z].any():
+            masks.insert(rng.integers(len(masks) + 1), truth[z])
+        proposals.append(slice_masks(masks))
+    positive = truth.any(axis=(1, 2))
+    assert 0 < positive.sum() < len(positive)
+    wanted = [crop_on_black(to_rgb_uint8(v), t) for v, t in zip(volume, truth, strict=True)
+              if t.any()]  # fmt: skip
+
+    def knows(crops):
+        return np.array([float(any(np.array_equal(c, w) for w in wanted)) for c in crops])
+
+    def segment(image, box):
+        x0, y0, x1, y1 = box
+        z = next(z for z, v in enumerate(volume) if np.array_equal(to_rgb_uint8(v), image))
+        inside = rectangle(y0, x0, y1 - y0 + 1, x1 - x0 + 1, truth[z].shape)
+        return truth[z] & inside
+
+    found = salip(volume, proposals, positive, 0.5, knows, segment)
+    assert dice(found, truth) == 1
+    misled = salip(volume, proposals, positive, 0.5, lambda crops: -knows(crops), segment)
+    assert dice(misled, truth) < 0.5
+
+
+def test_slices_without_the_organ_or_without_a_proposal_stay_empty():
+    volume = np.full((4, *SHAPE), 0.5, np.float32)
+    organ, huge = rectangle(10, 10, 10, 20), rectangle(0, 0, 60, 80)
+    proposals = [slice_masks([organ]), no_masks(*SHAPE), slice_masks([huge]), slice_masks([organ])]
+    positive = np.array([False, True, True, True])
+    found = salip(volume, proposals, positive, 0.25, lambda crops: np.zeros(len(crops)),
+                  lambda image, box: rectangle(box[1], box[0], 2, 2))  # fmt: skip
+    assert found.any(axis=(1, 2)).tolist() == [False, False, False, True]
+    assert bounding_box(found[3])[:2] == (10, 10)
+    salip(volume[:3], proposals[:3], positive[:3], 0.25, never, never)
+
+
+def test_the_area_limit_is_a_share_of_the_slice():
+    """Two proposals, of a tenth and of a fifth of the slice; CLIP prefers the larger."""
+    volume = np.full((1, *SHAPE), 0.5, np.float32)
+    tenth, fifth = rectangle(0, 0, 12, 40), rectangle(30, 0, 24, 40)
+
+    def largest(crops):
+        return np.array([crop.size for crop in crops], float)
+
+    def boxes(max_area):
+        seen = []
+        salip(volume, [slice_masks([tenth, fifth])], np.array([True]), max_area, largest,
+              lambda image, box: seen.append(box) or np.zeros(SHAPE, bool))  # fmt: skip
+        return seen
+
+    assert boxes(0.3) == [(0, 30, 39, 53)]
+    assert boxes(0.2) == [(0, 0, 39, 11)]
+    assert boxes(0.1) == []
+
+
+def test_a_crop_shows_the_mask_and_nothing_else():
+    rng = np.random.default_rng(0)
+    image = np.repeat(rng.integers(1, 256, (*SHAPE, 1)).astype(np.uint8), 3, axis=2)
+    mask = rectangle(20, 30, 6, 10)
+    mask[22, 33] = False
+    crop = crop_on_black(image, mask)
+    assert crop.shape == (6, 10, 3)
+    assert (crop[2, 3] == 0).all()
+    crop[2, 3] = image[22, 33]
+    np.testing.assert_array_equal(crop, image[20:26, 30:40])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 80), (60, 3), (5, 15), (5, 16), (4, 17)])
+def test_a_long_crop_loses_its_ends_evenly(rows, columns):
+    image = np.repeat(np.arange(1, 4801).reshape(*SHAPE, 1).astype(np.uint8), 3, axis=2)
+    crop = crop_on_black(image, rectangle(0, 0, rows, columns))
+    assert max(crop.shape[:2]) <= LONGEST * min(crop.shape[:2]) + 1
+    cut_y, cut_x = (rows - crop.shape[0]) // 2, (columns - crop.shape[1]) // 2
+    expected = image[cut_y : rows - cut_y, cut_x : columns - cut_x]
+    np.testing.assert_array_equal(crop, expected)
