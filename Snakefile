@@ -26,6 +26,7 @@ localrules:
     fig3a,
     fig3b,
     baselines,
+    baseline_weights,
 
 
 MAIN = ["predictions", "pseudo_labels", "clusters", "overview", "table1", "fig2", "fig3a", "fig3b"]
@@ -35,6 +36,7 @@ rule all:
     default_target: True
     input:
         of_run(*MAIN),
+        joint_table,
         expand("results/{dataset}/tables/stages.csv", dataset=config["run"]),
 
 
@@ -47,6 +49,7 @@ rule pseudo_labels:
 rule table1:
     input:
         of_run("table1"),
+        joint_table,
 
 
 rule fig2:
@@ -64,9 +67,17 @@ rule fig3b:
         of_run("fig3b"),
 
 
+# Every row of Table 1 that can be run, and the table; `table1` gives the same table.
 rule baselines:
     input:
         of_run("baselines"),
+        joint_table,
+
+
+# The pretrained models of those rows, fetched into weights/ (on a cluster: where there is a network).
+rule baseline_weights:
+    input:
+        missing_weight_files,
 
 
 include: "rules/data.smk"
@@ -80,6 +91,8 @@ include: "rules/pretraining.smk"
 
 
 onstart:
+    for line in dict.fromkeys(line for dataset in config["run"] for line in not_run(dataset)):
+        logger.info(line)
     for dataset in config["run"]:
         for line in unlabelled(dataset):
             logger.info(line)

@@ -1,4 +1,5 @@
-# The methods of Table 1 that the paper compares with.
+# The methods of Table 1 that the paper compares with: one job a volume, its slices batched inside.
+from umsam.evaluation.methods import box_scale
 
 
 def kmeans_weights(wildcards):
@@ -25,6 +26,52 @@ def kmeans_settings(wildcards):
 
 def kmeans_gpus(wildcards):
     return 1 if wildcards.method == "kmeans_dino" else 0
+
+
+def sam_identity(wildcards):
+    """Which SAM it is; the thresholds of everything mode change no answer to a prompt."""
+    sam = settings(wildcards.dataset)["sam"]
+    return {key: sam[key] for key in ("model", "sha256")}
+
+
+def prompt_scale(wildcards):
+    """How much the boxes are enlarged; none for clicks."""
+    return box_scale(wildcards.method)
+
+
+def click_seed(wildcards):
+    """The seed of the background clicks; boxes have none."""
+    return settings(wildcards.dataset)["baselines"]["seed"] if wildcards.method == "sam_point" else None
+
+
+rule sam_prompts:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        label="results/{dataset}/labels/{case}.nii.gz",
+        sam_weights=ancient(sam_weights_of),
+    output:
+        mask="results/{dataset}/predictions/{method}/{case}.nii.gz",
+        time="results/{dataset}/predictions/{method}/{case}.json",
+    log:
+        "logs/{dataset}/sam_prompts/{method}/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/sam_prompts/{method}/{case}.tsv"
+    wildcard_constraints:
+        method=r"sam_(point|box_[0-9.]+)",
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=12000,
+        runtime=60,
+        gpu=1,
+    params:
+        sam=sam_identity,
+        scale=prompt_scale,
+        seed=click_seed,
+        code=code("sam_prompts"),
+    script:
+        "../workflow_scripts/sam_prompts.py"
 
 
 rule kmeans_baseline:
