@@ -26,7 +26,7 @@ def crops(*shapes):
 
 def test_cosines_are_those_of_the_model(clip):
     """Against the towers called one crop at a time, on images prepared by torchvision."""
-    images = crops((40, 30), (32, 32), (3, 3), (70, 33))
+    images = crops((40, 30), (32, 32), (3, 3), (60, 24))
     prepare = v2.Compose(
         [
             v2.Resize(32, interpolation=v2.InterpolationMode.BICUBIC),
@@ -40,7 +40,9 @@ def test_cosines_are_those_of_the_model(clip):
     expected = []
     for image in images:
         vision = clip.model.vision_model(prepare(Image.fromarray(image))[None]).pooler_output
-        expected.append(F.cosine_similarity(clip.model.visual_projection(vision)[0], feature, dim=0))
+        expected.append(
+            F.cosine_similarity(clip.model.visual_projection(vision)[0], feature, dim=0)
+        )
     unit = F.normalize(feature, dim=0)
     for batch_size in (1, 3, 8):
         found = clip.similarity(images, unit, batch_size)
@@ -65,7 +67,7 @@ def test_a_description_that_is_too_long_loses_its_end(clip):
 
 
 def test_the_ends_that_a_crop_loses_are_those_that_clip_does_not_see(clip):
-    (image,) = crops((9, 120))
+    (image,) = crops((8, 120))
     trimmed = crop_on_black(image, np.ones(image.shape[:2], bool))
     assert trimmed.shape[1] < 30
     feature = F.normalize(torch.randn(16), dim=0)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from oracle_sam import OracleSam
 
-from umsam.baselines.salip import LONGEST, bounding_box, crop_on_black, salip
-from umsam.data.intensity import to_rgb_uint8
+from umsam.baselines.salip import LONGEST, crop_on_black, salip
+from umsam.data.intensity import normalise, to_rgb_uint8
 from umsam.data.phantoms import phantom_case
 from umsam.evaluation.metrics import dice
 from umsam.pseudo_labels.masks import SliceMasks, no_masks
@@ -30,35 +31,27 @@ def never(*arguments):
 
 @pytest.mark.parametrize("kind", ["brain", "prostate"])
 def test_a_clip_that_knows_the_answer_makes_salip_right(kind):
-    """Proposals: the organ, shifted copies, the body. The oracle knows the organ's own pixels."""
+    """Proposals: the organ, shifted copies, the slice. The oracle knows the organ's own pixels."""
     array, label, _ = phantom_case(kind, "site1-1")
-    volume = (array - array.min()) / (array.max() - array.min())
-    truth = label > 0
+    volume, truth = normalise(array), label > 0
     rng = np.random.default_rng(0)
     proposals = []
-    for z in range(len(volume)):
-        others = [np.roll(truth[z], rng.integers(12, 40, 2), axis=(0, 1)) for _ in range(3)]
-        masks = [*(m for m in others if m.any()), np.ones(truth[z].shape, bool)]
-        if truth[z].any():
-            masks.insert(rng.integers(len(masks) + 1), truth[z])
+    for mask in truth:
+        others = [np.roll(mask, rng.integers(12, 40, 2), axis=(0, 1)) for _ in range(3)]
+        masks = [*(other for other in others if other.any()), np.ones(mask.shape, bool)]
+        if mask.any():
+            masks.insert(rng.integers(len(masks) + 1), mask)
         proposals.append(slice_masks(masks))
     positive = truth.any(axis=(1, 2))
     assert 0 < positive.sum() < len(positive)
-    wanted = [crop_on_black(to_rgb_uint8(v), t) for v, t in zip(volume, truth, strict=True)
-              if t.any()]  # fmt: skip
+    organ = [crop_on_black(to_rgb_uint8(volume[z]), truth[z]) for z in np.flatnonzero(positive)]
 
     def knows(crops):
-        return np.array([float(any(np.array_equal(c, w) for w in wanted)) for c in crops])
+        return np.array([float(any(np.array_equal(c, o) for o in organ)) for c in crops])
 
-    def segment(image, box):
-        x0, y0, x1, y1 = box
-        z = next(z for z, v in enumerate(volume) if np.array_equal(to_rgb_uint8(v), image))
-        inside = rectangle(y0, x0, y1 - y0 + 1, x1 - x0 + 1, truth[z].shape)
-        return truth[z] & inside
-
-    found = salip(volume, proposals, positive, 0.5, knows, segment)
-    assert dice(found, truth) == 1
-    misled = salip(volume, proposals, positive, 0.5, lambda crops: -knows(crops), segment)
+    sam = OracleSam(volume, truth)
+    assert dice(salip(sam, knows, volume, positive, proposals, 0.5), truth) == 1
+    misled = salip(sam, lambda crops: -knows(crops), volume, positive, proposals, 0.5)
     assert dice(misled, truth) < 0.5
 
 
@@ -67,29 +60,27 @@ def test_slices_without_the_organ_or_without_a_proposal_stay_empty():
     organ, huge = rectangle(10, 10, 10, 20), rectangle(0, 0, 60, 80)
     proposals = [slice_masks([organ]), no_masks(*SHAPE), slice_masks([huge]), slice_masks([organ])]
     positive = np.array([False, True, True, True])
-    found = salip(volume, proposals, positive, 0.25, lambda crops: np.zeros(len(crops)),
-                  lambda image, box: rectangle(box[1], box[0], 2, 2))  # fmt: skip
-    assert found.any(axis=(1, 2)).tolist() == [False, False, False, True]
-    assert bounding_box(found[3])[:2] == (10, 10)
-    salip(volume[:3], proposals[:3], positive[:3], 0.25, never, never)
+    sam = OracleSam(volume, np.ones(volume.shape, bool))
+    found = salip(sam, lambda c: np.zeros(len(c)), volume, positive, proposals, 0.25)
+    np.testing.assert_array_equal(found[3], organ)
+    assert not found[:3].any()
+    assert len(sam.boxes) == 1
+    salip(sam, never, volume[:3], positive[:3], proposals[:3], 0.25)
 
 
 def test_the_area_limit_is_a_share_of_the_slice():
     """Two proposals, of a tenth and of a fifth of the slice; CLIP prefers the larger."""
     volume = np.full((1, *SHAPE), 0.5, np.float32)
-    tenth, fifth = rectangle(0, 0, 12, 40), rectangle(30, 0, 24, 40)
-
-    def largest(crops):
-        return np.array([crop.size for crop in crops], float)
+    proposals = [slice_masks([rectangle(0, 0, 12, 40), rectangle(30, 0, 24, 40)])]
 
     def boxes(max_area):
-        seen = []
-        salip(volume, [slice_masks([tenth, fifth])], np.array([True]), max_area, largest,
-              lambda image, box: seen.append(box) or np.zeros(SHAPE, bool))  # fmt: skip
-        return seen
+        sam = OracleSam(volume, volume > 0)
+        salip(sam, lambda crops: np.array([c.size for c in crops], float), volume,
+              np.array([True]), proposals, max_area)  # fmt: skip
+        return sam.boxes
 
-    assert boxes(0.3) == [(0, 30, 39, 53)]
-    assert boxes(0.2) == [(0, 0, 39, 11)]
+    assert boxes(0.3) == [(0, 30, 40, 54)]
+    assert boxes(0.2) == [(0, 0, 40, 12)]
     assert boxes(0.1) == []
 
 

@@ -7,7 +7,19 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fetal", "brain", "pro", "##state", "mri"]
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "a",
+    "fetal",
+    "brain",
+    "pro",
+    "##state",
+    "mri",
+]
 TEXT_LENGTH = 12
 BIOMEDCLIP = {
     "model_cfg": {
@@ -50,7 +62,9 @@ def write_clip(folder):
         )
     )  # fmt: skip
     model.save_pretrained(folder)
-    CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[]).save_pretrained(folder)
+    CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[]).save_pretrained(
+        folder
+    )
     CLIPImageProcessor(
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
     ).save_pretrained(folder)
@@ -77,7 +91,9 @@ def write_biomedclip(folder):
         config["text_cfg"] |= {"hf_model_name": local, "hf_model_pretrained": False}
         model = open_clip.CustomTextCLIP(**config)
     state = model.state_dict()
-    state["text.transformer.embeddings.position_ids"] = torch.arange(TEXT_LENGTH)[None]  # as of 2023
+    state["text.transformer.embeddings.position_ids"] = torch.arange(TEXT_LENGTH)[
+        None
+    ]  # as of 2023
     folder = Path(folder)
     torch.save(state, folder / "open_clip_pytorch_model.bin")
     (folder / "open_clip_config.json").write_text(json.dumps(BIOMEDCLIP))

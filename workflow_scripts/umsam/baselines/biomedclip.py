@@ -21,7 +21,9 @@ from transformers import BertConfig, BertTokenizer
 from umsam.baselines.gscorecam import gscorecam
 from umsam.errors import InputError
 
-CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_pytorch_model.bin"
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_pytorch_model.bin"
+VOCABULARY = "vocab.txt"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def load_biomedclip(
     """
     folder = Path(folder)
     try:
+        (folder / VOCABULARY).stat()  # transformers makes up an empty tokenizer where it finds none
         config = json.loads((folder / CONFIG).read_text())
         shape, preprocessing = config["model_cfg"], config["preprocess_cfg"]
         with TemporaryDirectory() as text_tower:

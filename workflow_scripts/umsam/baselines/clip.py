@@ -17,6 +17,14 @@ from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from umsam.errors import InputError
 
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -68,8 +76,10 @@ def load_clip(folder: str | Path, device: str) -> Clip:
     InputError
         The folder does not hold a CLIP model.
     """
-    folder = str(folder)
+    folder = Path(folder)
     try:
+        for name in FILES:  # transformers makes up an empty tokenizer where it finds none
+            (folder / name).stat()
         model, report = CLIPModel.from_pretrained(
             folder,
             local_files_only=True,

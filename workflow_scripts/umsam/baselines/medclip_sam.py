@@ -12,41 +12,42 @@ from scipy.special import expit
 from skimage.measure import label, regionprops
 
 from umsam.baselines.dense_crf import Kernels, dense_crf
+from umsam.baselines.sam_prompts import Predictor
 from umsam.data.intensity import to_rgb_uint8
 
 EPS = 1e-8
 TAU = 1.05  # of the unary energies; both as in the authors' code
 
-Box = tuple[int, int, int, int]
-
 
 def medclip_sam(
+    predictor: Predictor,
+    saliency: Callable[[NDArray[np.uint8]], NDArray[np.floating]],
     volume: NDArray[np.floating],
     positive: NDArray[np.bool_],
-    saliency: Callable[[NDArray[np.uint8]], NDArray[np.floating]],
     kernels: Kernels,
     iterations: int,
-    segment: Callable[[NDArray[np.uint8], Box], NDArray[np.bool_]],
 ) -> NDArray[np.bool_]:
     """Segmentation of a volume [Z, H, W]; slices without the organ stay empty.
 
     Parameters
     ----------
-    positive
-        [Z], the slices that show the organ: MedCLIP-SAM is told.
+    predictor
+        SAM.
     saliency
         Slice, uint8 [H, W, 3] -> map [H, W] in [0, 1].
+    positive
+        [Z], the slices that show the organ: MedCLIP-SAM is told.
     kernels, iterations
         Of the CRF.
-    segment
-        Slice and box (x, y of the first and last corner) -> mask [H, W].
     """
-    result = np.zeros(volume.shape, bool)
+    found = np.zeros(volume.shape, bool)
     for z in np.flatnonzero(positive):
         image = to_rgb_uint8(volume[z])
         salient = refine(saliency(image), image[..., 0], kernels, iterations)
-        result[z] = segment(image, largest_box(salient))
-    return result
+        predictor.set_image(image)
+        box = np.array(largest_box(salient))
+        found[z] = predictor.predict(box=box, multimask_output=False)[0][0]
+    return found
 
 
 def refine(
@@ -62,14 +63,13 @@ def refine(
     return dense_crf(unary, grey, kernels, iterations).argmax(axis=0) == 1
 
 
-def largest_box(mask: NDArray[np.bool_]) -> Box:
-    """Box of the contour that encloses most, holes included; the whole slice if there is none.
+def largest_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Box (x0, y0, x1, y1) of the contour that encloses most, holes included, in a mask [H, W].
 
-    x and y of its first column and row, then one beyond its last, but inside the slice.
+    The whole slice where there is no contour. Regions are 8-connected.
     """
-    height, width = mask.shape
     regions = regionprops(label(mask, connectivity=2))
     if not regions:
-        return 0, 0, width - 1, height - 1
+        return 0, 0, mask.shape[1], mask.shape[0]
     y0, x0, y1, x1 = max(regions, key=lambda region: region.area_filled).bbox
-    return x0, y0, min(x1, width - 1), min(y1, height - 1)
+    return x0, y0, x1, y1
