@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_clip import BIOMEDCLIP, TEXT_LENGTH, WORDS, text_config, write_biomedclip
+from tiny_clip import BIOMEDCLIP, TEXT_LENGTH, WORDS, write_biomedclip
 from torch.nn import functional as F
 
 from umsam.baselines.biomedclip import BiomedClip, load_biomedclip
@@ -15,7 +15,7 @@ from umsam.errors import InputError
 
 @pytest.fixture(scope="module")
 def clip(biomedclip_folder):
-    return load_biomedclip(biomedclip_folder, "cpu", text_config())
+    return load_biomedclip(biomedclip_folder, biomedclip_folder / "text", "cpu")
 
 
 def slice_of(height, width):
@@ -86,26 +86,27 @@ def test_the_vision_tower_decides_where(clip):
 
 
 @pytest.mark.parametrize(
-    "fault", ["no weights", "no vocabulary", "cut", "text", "object", "bert-base", "no vit"]
+    "fault", ["no weights", "no vocabulary", "cut", "text", "object", "another text", "no vit"]
 )
 def test_a_folder_of_something_else_is_named(biomedclip_folder, tmp_path, fault):
-    folder = tmp_path / "biomedclip"
+    folder, text = tmp_path / "biomedclip", tmp_path / "biomedclip/text"
     shutil.copytree(biomedclip_folder, folder)
     weights, config = folder / "open_clip_pytorch_model.bin", folder / "open_clip_config.json"
-    shape = text_config()
     if fault == "no weights":
         weights.unlink()
     elif fault == "no vocabulary":
-        (folder / "vocab.txt").unlink()
+        (text / "vocab.txt").unlink()
     elif fault == "cut":
         weights.write_bytes(weights.read_bytes()[:5000])
     elif fault == "text":
         config.write_text("not found")
     elif fault == "object":
         torch.save(tmp_path, weights)  # a Path, which only unpickling could bring back
-    elif fault == "bert-base":
-        shape.hidden_size = 16
+    elif fault == "another text":
+        shape = (text / "config.json").read_text()
+        (text / "config.json").write_text(shape.replace('"hidden_size": 32', '"hidden_size": 16'))
     else:
-        config.write_text(config.read_text().replace("test_vit", "test_resnet"))
-    with pytest.raises(InputError, match=r"biomedclip: .*baselines\.weights\.biomedclip"):
-        load_biomedclip(folder, "cpu", shape)
+        network = write_biomedclip(folder, "test_resnet")
+        assert not hasattr(network.visual.trunk, "blocks")
+    with pytest.raises(InputError, match=r"biomedclip, .*baselines\.weights\.biomedclip"):
+        load_biomedclip(folder, text, "cpu")

@@ -3,7 +3,6 @@
 import json
 from copy import deepcopy
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
@@ -71,31 +70,25 @@ def write_clip(folder):
     return model.eval()
 
 
-def text_config():
+def write_biomedclip(folder, network="test_vit"):
+    """timm's smallest vision transformer and, in a folder of its own, a BERT of two layers."""
+    import open_clip
     from transformers import BertConfig
 
-    return BertConfig(
+    folder, text = Path(folder), Path(folder) / "text"
+    BertConfig(
         vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
         intermediate_size=48, max_position_embeddings=TEXT_LENGTH,
-    )  # fmt: skip
-
-
-def write_biomedclip(folder):
-    """timm's smallest vision transformer and a BERT of two layers, joined by open_clip."""
-    import open_clip
-
+    ).save_pretrained(text)  # fmt: skip
+    (text / "vocab.txt").write_text("\n".join(WORDS) + "\n")
     torch.manual_seed(0)
-    config = deepcopy(BIOMEDCLIP["model_cfg"])
-    with TemporaryDirectory() as local:
-        text_config().save_pretrained(local)
-        config["text_cfg"] |= {"hf_model_name": local, "hf_model_pretrained": False}
-        model = open_clip.CustomTextCLIP(**config)
+    config = deepcopy(BIOMEDCLIP)
+    config["model_cfg"]["vision_cfg"]["timm_model_name"] = network
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    config["model_cfg"]["text_cfg"] |= {"hf_model_name": str(text), "hf_model_pretrained": False}
+    model = open_clip.CustomTextCLIP(**config["model_cfg"])
     state = model.state_dict()
-    state["text.transformer.embeddings.position_ids"] = torch.arange(TEXT_LENGTH)[
-        None
-    ]  # as of 2023
-    folder = Path(folder)
+    # A buffer that transformers no longer has and published files still hold.
+    state["text.transformer.embeddings.position_ids"] = torch.arange(TEXT_LENGTH)[None]
     torch.save(state, folder / "open_clip_pytorch_model.bin")
-    (folder / "open_clip_config.json").write_text(json.dumps(BIOMEDCLIP))
-    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
     return model.eval()

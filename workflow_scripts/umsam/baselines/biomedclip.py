@@ -8,15 +8,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from open_clip import CustomTextCLIP, load_checkpoint
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertConfig, BertTokenizer
+from transformers import BertTokenizer
 
 from umsam.baselines.gscorecam import gscorecam
 from umsam.errors import InputError
@@ -35,6 +34,11 @@ class BiomedClip:
     context_length: int
     mean: Tensor
     std: Tensor
+
+    @property
+    def layer(self) -> nn.Module:
+        """Where the saliency is read: the last layer norm of the image tower's last block."""
+        return self.model.visual.trunk.blocks[-1].norm2
 
     @torch.no_grad()
     def text_feature(self, texts: Sequence[str]) -> Tensor:
@@ -65,11 +69,10 @@ class BiomedClip:
         def score(pixels: Tensor) -> Tensor:
             return scale * self.model.encode_image(pixels, normalize=True) @ text_feature
 
-        trunk = self.model.visual.trunk
         found = gscorecam(
             score,
-            trunk.blocks[-1].norm2,
-            trunk.num_prefix_tokens,
+            self.layer,
+            self.model.visual.trunk.num_prefix_tokens,
             self.pixels(image),
             channels,
             batch_size,
@@ -78,46 +81,44 @@ class BiomedClip:
         return resized[0, 0].cpu().numpy()
 
 
-def load_biomedclip(
-    folder: str | Path, device: str, text_config: BertConfig | None = None
-) -> BiomedClip:
-    """BiomedCLIP from its folder: open_clip_config.json, open_clip_pytorch_model.bin, vocab.txt.
-
-    Nothing else is needed and nothing is downloaded: the configuration names BiomedBERT on the hub
-    for the shape of the text tower, which is BERT-base's.
+def load_biomedclip(folder: str | Path, text_folder: str | Path, device: str) -> BiomedClip:
+    """BiomedCLIP from its files; nothing is downloaded.
 
     Parameters
     ----------
-    text_config
-        Shape of the text tower; None for BERT-base.
+    folder
+        Holds open_clip_config.json and open_clip_pytorch_model.bin.
+    text_folder
+        Holds config.json and vocab.txt of the text encoder (BiomedBERT), of which the
+        configuration has no more than the name.
 
     Raises
     ------
     InputError
-        The folder does not hold such a model, or its image tower is no vision transformer.
+        The folders do not hold such a model, or its image tower is no vision transformer.
     """
-    folder = Path(folder)
+    folder, text_folder = Path(folder), Path(text_folder)
     try:
-        (folder / VOCABULARY).stat()  # transformers makes up an empty tokenizer where it finds none
+        (text_folder / VOCABULARY).stat()  # transformers makes up an empty one where it finds none
+        tokenizer = BertTokenizer.from_pretrained(text_folder, local_files_only=True)
         config = json.loads((folder / CONFIG).read_text())
         shape, preprocessing = config["model_cfg"], config["preprocess_cfg"]
-        with TemporaryDirectory() as text_tower:
-            (text_config or BertConfig()).save_pretrained(text_tower)
-            shape["text_cfg"] |= {"hf_model_name": text_tower, "hf_model_pretrained": False}
-            shape["vision_cfg"]["timm_model_pretrained"] = False
-            model = CustomTextCLIP(**shape)
+        shape["text_cfg"] |= {"hf_model_name": str(text_folder), "hf_model_pretrained": False}
+        shape["vision_cfg"]["timm_model_pretrained"] = False
+        model = CustomTextCLIP(**shape)
         load_checkpoint(model, str(folder / WEIGHTS))
-        tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
         mean, std = (
             torch.tensor(preprocessing[name]).view(3, 1, 1).to(device) for name in ("mean", "std")
         )
+        loaded = BiomedClip(model, tokenizer, shape["text_cfg"]["context_length"], mean, std)
+        loaded.layer  # noqa: B018  networks other than vision transformers have none
     except Exception as error:  # open_clip, timm and transformers raise errors of all kinds
         raise InputError(
-            f"{folder}: does not hold BiomedCLIP ({_short(error)}). See "
-            "baselines.weights.biomedclip."
+            f"{folder}, {text_folder}: do not hold BiomedCLIP ({_short(error)}). See "
+            "baselines.weights.biomedclip and .biomedbert."
         ) from error
     model.eval().requires_grad_(False).to(device)
-    return BiomedClip(model, tokenizer, shape["text_cfg"]["context_length"], mean, std)
+    return loaded
 
 
 def _short(error: Exception) -> str:
