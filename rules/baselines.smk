@@ -74,6 +74,86 @@ rule sam_prompts:
         "../workflow_scripts/sam_prompts.py"
 
 
+rule sam2_video:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        label="results/{dataset}/labels/{case}.nii.gz",
+        weights=ancient(weights_of("sam2")),
+    output:
+        mask="results/{dataset}/predictions/{method}/{case}.nii.gz",
+        time="results/{dataset}/predictions/{method}/{case}.json",
+    log:
+        "logs/{dataset}/sam2_video/{method}/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/sam2_video/{method}/{case}.tsv"
+    wildcard_constraints:
+        method="sam2_(point|box)",
+    conda:
+        "../envs/baselines.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=1,
+    params:
+        sha256=checksums_of("sam2"),
+        code=code("sam2_video"),
+    script:
+        "../workflow_scripts/sam2_video.py"
+
+
+def cryosam_dino(wildcards):
+    """The extractor of CryoSAM: the data set's own, or DINOv2 as in the original."""
+    chosen = settings(wildcards.dataset)
+    own = chosen["dino"]
+    if chosen["baselines"]["cryosam"]["features"] == "own":
+        return own
+    model = weights_part(wildcards.dataset, "dinov2").model.split("/")[-1]
+    return {"model": model, "sha256": None, "image_size": 518, "batch_size": own["batch_size"]}
+
+
+def cryosam_weights(wildcards):
+    """Its checkpoint."""
+    own = parts_of(wildcards.dataset, "cryosam") == []
+    return dino_weights_of(wildcards) if own else weights_of("dinov2")(wildcards)
+
+
+def cryosam_checksums(wildcards):
+    """Checksums of DINOv2; the data set's own extractor has its own check."""
+    own = parts_of(wildcards.dataset, "cryosam") == []
+    return None if own else checksums_of("dinov2")(wildcards)
+
+
+rule cryosam:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        label="results/{dataset}/labels/{case}.nii.gz",
+        sam_weights=ancient(sam_weights_of),
+        dino_weights=ancient(cryosam_weights),
+    output:
+        mask="results/{dataset}/predictions/cryosam/{case}.nii.gz",
+        time="results/{dataset}/predictions/cryosam/{case}.json",
+    log:
+        "logs/{dataset}/cryosam/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/cryosam/{case}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=1,
+    params:
+        sam=sam_identity,
+        dino=cryosam_dino,
+        sha256=cryosam_checksums,
+        settings=setting("baselines.cryosam"),
+        code=code("cryosam"),
+    script:
+        "../workflow_scripts/cryosam.py"
+
+
 rule kmeans_baseline:
     input:
         volume="results/{dataset}/volumes/{case}.nii.gz",
