@@ -10,6 +10,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from umsam import configuration
+from umsam.baselines.descriptions import read_descriptions
 from umsam.baselines.weights import folder_of, is_offline, missing_weights, read_part
 from umsam.code_hash import code_hash
 from umsam.data.sample_sheet import read_sample_sheet
@@ -173,6 +174,8 @@ def parts_of(dataset, method):
     """The pretrained models, besides SAM, that a row of Table 1 needs: keys of baselines.weights."""
     if method == "cryosam":
         return ["dinov2"] if settings(dataset)["baselines"]["cryosam"]["features"] == "dinov2" else []
+    if method == "medclip_sam" and settings(dataset)["baselines"]["medclip_sam"]["sam"] == "vit_b":
+        return [*PARTS[method], "sam_vit_b"]
     return PARTS.get(method, [])
 
 
@@ -180,8 +183,9 @@ PARTS = {
     "sam2_point": ["sam2"],
     "sam2_box": ["sam2"],
     "salip": ["clip"],
-    "medclip_sam": ["biomedclip"],
+    "medclip_sam": ["biomedclip", "biomedbert"],
 }
+DESCRIBED = ("salip", "medclip_sam")
 
 
 def weights_part(dataset, key):
@@ -191,6 +195,11 @@ def weights_part(dataset, key):
 def why_not(dataset, method):
     """Why a row of Table 1 cannot be run here, in one sentence; empty where it can."""
     reasons = [missing_weights(weights_part(dataset, key)) for key in parts_of(dataset, method)]
+    if method in DESCRIBED:
+        try:
+            read_descriptions(settings(dataset)["baselines"]["descriptions"], method)
+        except InputError as error:
+            reasons.append(str(error).rstrip("."))
     return "; ".join(filter(None, reasons))
 
 
@@ -210,6 +219,17 @@ def weights_of(key):
         return [str(folder / file) for file in part.files]
 
     return files
+
+
+def descriptions_of(method):
+    """A function of the wildcards that gives the file with the method's texts, once it holds some."""
+
+    def file(wildcards):
+        path = settings(wildcards.dataset)["baselines"]["descriptions"]
+        or_stop(read_descriptions, path, method)
+        return path
+
+    return file
 
 
 def checksums_of(key):

@@ -43,3 +43,5 @@ def test_a_file_without_texts_is_named(tmp_path, content):
 def test_a_missing_file_is_named_with_the_setting(tmp_path):
     with pytest.raises(InputError, match=r"none\.yaml: no such file.*baselines\.descriptions"):
         read_descriptions(tmp_path / "none.yaml", "salip")
+    with pytest.raises(InputError, match=r"baselines\.descriptions is null.*fetal_brain\.yaml"):
+        read_descriptions(None, "salip")

@@ -6,21 +6,23 @@ import yaml
 
 from umsam.errors import InputError
 
+EXAMPLE = "resources/descriptions/fetal_brain.yaml"
 
-def read_descriptions(path: str | Path, method: str) -> list[str]:
+
+def read_descriptions(path: str | Path | None, method: str) -> list[str]:
     """The descriptions that a YAML file lists for one method.
 
     Raises
     ------
     InputError
-        The file is missing or no YAML, or has no text under the method's name.
+        There is no file, or it is no YAML, or has no text under the method's name.
     """
-    path = Path(path)
-    if not path.is_file():
+    if path is None or not Path(path).is_file():
         raise InputError(
-            f"{path}: no such file. Set baselines.descriptions to a file like "
-            "resources/descriptions/fetal_brain.yaml, with texts for your organ."
+            f"{'baselines.descriptions is null' if path is None else f'{path}: no such file'}. Set "
+            f"baselines.descriptions to a file like {EXAMPLE}, with texts for your organ."
         )
+    path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
