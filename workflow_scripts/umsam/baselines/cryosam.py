@@ -4,9 +4,9 @@ Zhao et al., "Training-free CryoET tomogram segmentation", 2024 (CryoSAM). SAM's
 object is carried from slice to slice; the feature at that object's centroid is matched over the
 volume, coarse to fine; every match is a click of its own, and the result is the union.
 
-The original is made for near-cubic tomograms full of small particles. For stacks of thick slices it
-is changed in four places: the area limit is a share of the slice and not 32 x 32 pixels; features
-are those of the slices alone, and not also of the two other planes; the grids are coarser within the
+The original is made for near-cubic tomograms full of small particles. For stacks of thick slices
+four things differ: the area limit is a share of the slice and not 32 x 32 pixels; features are
+those of the slices alone, and not also of the two other planes; the grids are coarser within the
 slices only; and the clicked object itself always belongs to the result.
 """
 
@@ -30,7 +30,7 @@ Point = tuple[float, float]
 
 
 class Slices:
-    """SAM on the slices of a volume [Z, H, W] in [0, 1]; each slice is encoded once, when needed."""
+    """SAM on the slices of a volume [Z, H, W] in [0, 1]; each is encoded once, when needed."""
 
     def __init__(self, predictor: SamPredictor, volume: NDArray[np.floating]) -> None:
         self.predictor = predictor
@@ -146,10 +146,10 @@ def cryosam(
     point: Point,
     settings: Mapping[str, Any],
 ) -> tuple[NDArray[np.bool_], int]:
-    """The mask [Z, H, W] of everything like the object clicked on slice z, and the matches' number.
+    """The mask [Z, H, W] of everything like the object clicked on slice z; how many places match.
 
-    `settings` holds max_area, min_iou (see `masklet`), similarity, ratios and top_k (see `matches`).
-    Empty when SAM gives no acceptable mask for the click.
+    `settings` holds max_area and min_iou of `masklet`, similarity, ratios and top_k of `matches`.
+    The mask is empty when SAM gives no acceptable one for the click.
     """
     limits = settings["max_area"], settings["min_iou"]
     found = masklet(slices, z, point, *limits)

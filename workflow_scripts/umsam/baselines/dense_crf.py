@@ -55,7 +55,7 @@ def dense_crf(
     [L, H, W], sums to 1 over the labels.
     """
     terms = [
-        (kernels.gaussian_weight, _normalised(gaussian_filter(image.shape, kernels), image.shape)),
+        (kernels.gaussian_weight, _normalised(spatial_filter(image.shape, kernels), image.shape)),
         (kernels.bilateral_weight, _normalised(bilateral_filter(image, kernels), image.shape)),
     ]
     marginals = softmax(-unary, axis=0)
@@ -65,7 +65,7 @@ def dense_crf(
     return marginals
 
 
-def gaussian_filter(shape: tuple[int, int], kernels: Kernels) -> Filter:
+def spatial_filter(shape: tuple[int, int], kernels: Kernels) -> Filter:
     """Multiplication of an image [H, W] by the kernel of places, every pair of pixels counted."""
     along_y, along_x = (_gaussian(np.arange(n), kernels.gaussian_sigma) for n in shape)
     return lambda values: along_y @ values @ along_x

@@ -56,11 +56,12 @@ def load_sam2(folder: str | Path, device: str) -> Sam2VideoModel:
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, with the missing ones
             dtype=torch.float32,
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # files that are not a model fail in the ways of several libraries
         raise InputError(f"{folder}: {_first_line(error)}. {REMEDY}") from error
-    wrong = sorted({*loading["missing_keys"], *map(str, loading["mismatched_keys"])})
+    wrong = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
     if wrong:
         raise InputError(
             f"{folder}: {len(wrong)} weights of the model are missing or of another size, "
