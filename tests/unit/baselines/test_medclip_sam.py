@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from oracle_sam import OracleSam
 from scipy.ndimage import binary_fill_holes, gaussian_filter
 from scipy.ndimage import label as components
+from truth_sam import TruthSam
 
 from umsam.baselines.dense_crf import Kernels
 from umsam.baselines.medclip_sam import largest_box, medclip_sam, refine
@@ -28,7 +28,7 @@ def test_a_right_saliency_leads_to_the_right_box(kind, blur, score):
     assert 0 < positive.sum() < len(positive)
     known = {to_rgb_uint8(v).tobytes(): gaussian_filter(t.astype(float), blur)
              for v, t in zip(volume, truth, strict=True)}  # fmt: skip
-    sam = OracleSam(volume, truth)
+    sam = TruthSam(volume, truth)
     found = medclip_sam(sam, lambda image: known[image.tobytes()], volume, positive, KERNELS, 1)
     assert dice(found, truth) >= score
     assert len(sam.boxes) == positive.sum()
@@ -38,7 +38,7 @@ def test_a_right_saliency_leads_to_the_right_box(kind, blur, score):
 
 def test_a_saliency_that_knows_nothing_gives_the_whole_slice_to_sam():
     volume = np.random.default_rng(0).random((2, 30, 40)).astype(np.float32)
-    sam = OracleSam(volume, volume > 0.5)
+    sam = TruthSam(volume, volume > 0.5)
     found = medclip_sam(sam, lambda image: np.zeros((30, 40)), volume, np.array([False, True]),
                         KERNELS, 1)  # fmt: skip
     assert sam.boxes == [(0, 0, 40, 30)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle_sam import OracleSam
+from truth_sam import TruthSam
 
 from umsam.baselines.salip import LONGEST, crop_on_black, salip
 from umsam.data.intensity import normalise, to_rgb_uint8
@@ -49,7 +49,7 @@ def test_a_clip_that_knows_the_answer_makes_salip_right(kind):
     def knows(crops):
         return np.array([float(any(np.array_equal(c, o) for o in organ)) for c in crops])
 
-    sam = OracleSam(volume, truth)
+    sam = TruthSam(volume, truth)
     assert dice(salip(sam, knows, volume, positive, proposals, 0.5), truth) == 1
     misled = salip(sam, lambda crops: -knows(crops), volume, positive, proposals, 0.5)
     assert dice(misled, truth) < 0.5
@@ -60,7 +60,7 @@ def test_slices_without_the_organ_or_without_a_proposal_stay_empty():
     organ, huge = rectangle(10, 10, 10, 20), rectangle(0, 0, 60, 80)
     proposals = [slice_masks([organ]), no_masks(*SHAPE), slice_masks([huge]), slice_masks([organ])]
     positive = np.array([False, True, True, True])
-    sam = OracleSam(volume, np.ones(volume.shape, bool))
+    sam = TruthSam(volume, np.ones(volume.shape, bool))
     found = salip(sam, lambda c: np.zeros(len(c)), volume, positive, proposals, 0.25)
     np.testing.assert_array_equal(found[3], organ)
     assert not found[:3].any()
@@ -74,7 +74,7 @@ def test_the_area_limit_is_a_share_of_the_slice():
     proposals = [slice_masks([rectangle(0, 0, 12, 40), rectangle(30, 0, 24, 40)])]
 
     def boxes(max_area):
-        sam = OracleSam(volume, volume > 0)
+        sam = TruthSam(volume, volume > 0)
         salip(sam, lambda crops: np.array([c.size for c in crops], float), volume,
               np.array([True]), proposals, max_area)  # fmt: skip
         return sam.boxes

@@ -5,7 +5,7 @@ import numpy as np
 from umsam.data.intensity import to_rgb_uint8
 
 
-class OracleSam:
+class TruthSam:
     """Stands in for ``SamPredictor``; `boxes` are those it was asked for, as whole numbers."""
 
     def __init__(self, volume, truth):
