@@ -22,11 +22,12 @@ TWIN = balls(SHAPE, [(4, 28, 48)], 11, (2.5, 1, 1))
 
 
 def features_of(*kinds):
-    """Maps [Z, D, h, w] at a quarter of the resolution: a direction for each kind of place."""
+    """Maps [Z, D, h, w] at a quarter of the resolution: a direction for each kind of place,
+    mixed where kinds meet, so that similarity peaks at the middle of an object."""
     groups = [np.any(kind, axis=0) for kind in kinds]
     groups.append(~np.any(groups, axis=0))
     stacked = torch.tensor(np.stack(groups, axis=1), dtype=torch.float32)
-    return torch.nn.functional.avg_pool2d(stacked, 4).numpy()
+    return torch.nn.functional.avg_pool2d(stacked, 16, stride=4, padding=6).numpy()
 
 
 def run(volume, features, **changes):
