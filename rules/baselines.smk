@@ -104,9 +104,8 @@ rule sam2_video:
 
 def cryosam_dino(wildcards):
     """The extractor of CryoSAM: the data set's own, or DINOv2 as in the original."""
-    chosen = settings(wildcards.dataset)
-    own = chosen["dino"]
-    if chosen["baselines"]["cryosam"]["features"] == "own":
+    own = settings(wildcards.dataset)["dino"]
+    if cryosam_features(wildcards.dataset) == "own":
         return own
     model = weights_part(wildcards.dataset, "dinov2").model.split("/")[-1]
     return {"model": model, "sha256": None, "image_size": 518, "batch_size": own["batch_size"]}
@@ -114,14 +113,20 @@ def cryosam_dino(wildcards):
 
 def cryosam_weights(wildcards):
     """Its checkpoint."""
-    own = parts_of(wildcards.dataset, "cryosam") == []
+    own = cryosam_features(wildcards.dataset) == "own"
     return dino_weights_of(wildcards) if own else weights_of("dinov2")(wildcards)
 
 
 def cryosam_checksums(wildcards):
     """Checksums of DINOv2; the data set's own extractor has its own check."""
-    own = parts_of(wildcards.dataset, "cryosam") == []
+    own = cryosam_features(wildcards.dataset) == "own"
     return None if own else checksums_of("dinov2")(wildcards)
+
+
+def cryosam_settings(wildcards):
+    """All but the name of the extractor, which is in its own parameter."""
+    chosen = settings(wildcards.dataset)["baselines"]["cryosam"]
+    return {key: value for key, value in chosen.items() if key != "features"}
 
 
 rule cryosam:
@@ -148,7 +153,7 @@ rule cryosam:
         sam=sam_identity,
         dino=cryosam_dino,
         sha256=cryosam_checksums,
-        settings=setting("baselines.cryosam"),
+        settings=cryosam_settings,
         code=code("cryosam"),
     script:
         "../workflow_scripts/cryosam.py"
@@ -217,22 +222,25 @@ rule salip:
         "../workflow_scripts/salip.py"
 
 
-def medclip_sam_uses_vit_b(wildcards):
-    return setting("baselines.medclip_sam.sam")(wildcards) == "vit_b"
-
-
 def medclip_sam_weights(wildcards):
     """The checkpoint of the SAM that is given the box."""
-    own = not medclip_sam_uses_vit_b(wildcards)
-    return sam_weights_of(wildcards) if own else weights_of("sam_vit_b")(wildcards)[0]
+    if medclip_sam_model(wildcards.dataset) == "own":
+        return sam_weights_of(wildcards)
+    return weights_of("sam_vit_b")(wildcards)[0]
 
 
 def medclip_sam_identity(wildcards):
     """Which SAM that is."""
-    if not medclip_sam_uses_vit_b(wildcards):
+    if medclip_sam_model(wildcards.dataset) == "own":
         return sam_identity(wildcards)
     (sha256,) = checksums_of("sam_vit_b")(wildcards).values()
     return {"model": "vit_b", "sha256": sha256}
+
+
+def medclip_sam_settings(wildcards):
+    """Without the choice of SAM, which `sam` states."""
+    chosen = settings(wildcards.dataset)["baselines"]["medclip_sam"]
+    return {key: value for key, value in chosen.items() if key != "sam"}
 
 
 rule medclip_sam:
@@ -259,7 +267,7 @@ rule medclip_sam:
         gpu=1,
     params:
         sam=medclip_sam_identity,
-        settings=setting("baselines.medclip_sam"),
+        settings=medclip_sam_settings,
         sha256=checksums_of("biomedclip"),
         text_sha256=checksums_of("biomedbert"),
         code=code("medclip_sam"),

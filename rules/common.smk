@@ -173,8 +173,8 @@ def dino_weights_of(wildcards):
 def parts_of(dataset, method):
     """The pretrained models, besides SAM, that a row of Table 1 needs: keys of baselines.weights."""
     if method == "cryosam":
-        return ["dinov2"] if settings(dataset)["baselines"]["cryosam"]["features"] == "dinov2" else []
-    if method == "medclip_sam" and settings(dataset)["baselines"]["medclip_sam"]["sam"] == "vit_b":
+        return ["dinov2"] if cryosam_features(dataset) == "dinov2" else []
+    if method == "medclip_sam" and medclip_sam_model(dataset) == "vit_b":
         return [*PARTS[method], "sam_vit_b"]
     return PARTS.get(method, [])
 
@@ -186,6 +186,24 @@ PARTS = {
     "medclip_sam": ["biomedclip", "biomedbert"],
 }
 DESCRIBED = ("salip", "medclip_sam")
+
+
+def cryosam_features(dataset):
+    """Which extractor CryoSAM uses: dinov2, or own (the data set's)."""
+    chosen = settings(dataset)
+    features = chosen["baselines"]["cryosam"]["features"]
+    if features == "auto":
+        return "own" if chosen["dino"]["model"] == "compact" else "dinov2"
+    return features
+
+
+def medclip_sam_model(dataset):
+    """Which SAM MedCLIP-SAM gives its box to: vit_b, or own (the data set's)."""
+    chosen = settings(dataset)
+    model = chosen["baselines"]["medclip_sam"]["sam"]
+    if model == "auto":
+        return "own" if chosen["sam"]["model"] == "compact" else "vit_b"
+    return model
 
 
 def weights_part(dataset, key):
