@@ -49,7 +49,6 @@ with job(snakemake):
         mask,
         volume,
         seconds,
-        seconds_leave_out="everything mode, as in benchmarks/everything_mode",
         positive_slices=int(positive.sum()),
     )
     logging.info("organ on %d slices, found on %d, %.1f s", positive.sum(), found, seconds)

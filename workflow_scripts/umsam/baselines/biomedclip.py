@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers import BertTokenizer
 
 from umsam.baselines.gscorecam import gscorecam
-from umsam.errors import InputError
+from umsam.errors import InputError, short
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_pytorch_model.bin"
@@ -114,12 +114,8 @@ def load_biomedclip(folder: str | Path, text_folder: str | Path, device: str) ->
         loaded.layer  # noqa: B018  networks other than vision transformers have none
     except Exception as error:  # open_clip, timm and transformers raise errors of all kinds
         raise InputError(
-            f"{folder}, {text_folder}: do not hold BiomedCLIP ({_short(error)}). See "
+            f"{folder}, {text_folder}: do not hold BiomedCLIP ({short(error)}). See "
             "baselines.weights.biomedclip and .biomedbert."
         ) from error
     model.eval().requires_grad_(False).to(device)
     return loaded
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from umsam.errors import InputError
+from umsam.errors import InputError, short
 
 FILES = (
     "config.json",
@@ -91,7 +91,7 @@ def load_clip(folder: str | Path, device: str) -> Clip:
         texts = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises the errors of several libraries
         raise InputError(
-            f"{folder}: does not hold a CLIP model ({_short(error)}). See baselines.weights.clip."
+            f"{folder}: does not hold a CLIP model ({short(error)}). See baselines.weights.clip."
         ) from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
@@ -100,7 +100,3 @@ def load_clip(folder: str | Path, device: str) -> Clip:
             f"{missing[0]}. See baselines.weights.clip."
         )
     return Clip(model.eval().to(device), images, texts)
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
