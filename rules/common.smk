@@ -11,6 +11,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from umsam import configuration
+from umsam.baselines.descriptions import read_descriptions
 from umsam.baselines.weights import folder_of, is_offline, missing_weights, read_part
 from umsam.code_hash import code_hash
 from umsam.data.sample_sheet import read_sample_sheet
@@ -174,6 +175,8 @@ def parts_of(dataset, method):
     """The pretrained models, besides SAM, that a row of Table 1 needs: keys of baselines.weights."""
     if method == "cryosam":
         return ["dinov2"] if cryosam_features(dataset) == "dinov2" else []
+    if method == "medclip_sam" and medclip_sam_model(dataset) == "vit_b":
+        return [*PARTS[method], "sam_vit_b"]
     return PARTS.get(method, [])
 
 
@@ -181,8 +184,9 @@ PARTS = {
     "sam2_point": ["sam2"],
     "sam2_box": ["sam2"],
     "salip": ["clip"],
-    "medclip_sam": ["biomedclip"],
+    "medclip_sam": ["biomedclip", "biomedbert"],
 }
+DESCRIBED = ("salip", "medclip_sam")
 
 
 def cryosam_features(dataset):
@@ -194,6 +198,15 @@ def cryosam_features(dataset):
     return features
 
 
+def medclip_sam_model(dataset):
+    """Which SAM MedCLIP-SAM gives its box to: vit_b, or own (the data set's)."""
+    chosen = settings(dataset)
+    model = chosen["baselines"]["medclip_sam"]["sam"]
+    if model == "auto":
+        return "own" if chosen["sam"]["model"] == "compact" else "vit_b"
+    return model
+
+
 def weights_part(dataset, key):
     return read_part(settings(dataset)["baselines"]["weights"], key)
 
@@ -203,6 +216,11 @@ def why_not(dataset, method):
     if method == "nnunet" and not find_spec("nnunetv2"):
         return "the package is not installed: pip install nnunetv2==2.7.0"
     reasons = [missing_weights(weights_part(dataset, key)) for key in parts_of(dataset, method)]
+    if method in DESCRIBED:
+        try:
+            read_descriptions(settings(dataset)["baselines"]["descriptions"], method)
+        except InputError as error:
+            reasons.append(str(error).rstrip("."))
     return "; ".join(filter(None, reasons))
 
 
@@ -222,6 +240,17 @@ def weights_of(key):
         return [str(folder / file) for file in part.files]
 
     return files
+
+
+def descriptions_of(method):
+    """A function of the wildcards that gives the file with the method's texts, once it holds some."""
+
+    def file(wildcards):
+        path = settings(wildcards.dataset)["baselines"]["descriptions"]
+        or_stop(read_descriptions, path, method)
+        return path
+
+    return file
 
 
 def checksums_of(key):

@@ -10,7 +10,11 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
-PIP_NAME = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+PIP_NAME = {
+    "pytorch": "torch",
+    "matplotlib-base": "matplotlib",
+    "open-clip-torch": "open_clip_torch",
+}
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 
 

@@ -151,6 +151,7 @@ def test_notes_name_what_is_missing():
     assert "SAM (1.3 bbox/slice): empty prediction on 1 of 2 volumes" in notes
     assert "Ours: empty prediction on 1 of 2 volumes" in notes
     assert "case-9" in notes
+    assert "SaLIP: seconds leave out everything mode" in notes
 
 
 def test_printed_like_the_paper():

@@ -24,6 +24,7 @@ COMPARISON_COLUMNS = [
     "row",
     "not_run",
 ]
+SECONDS_LEAVE_OUT = {"salip": "everything mode, whose masks are those of the pseudo-labels"}
 SET_NAMES = {"omega_0": "every ROI", "valid": "after shape priors", "target": "pseudo-labels"}
 VARIANT_NAMES = {
     "none": "no training",
@@ -91,6 +92,8 @@ def comparison_notes(
         for flag, count in test["flags"].replace("", np.nan).value_counts().items():
             penalty = "DSC 1, ASSD 0" if flag == "both empty" else "DSC 0, ASSD = image diagonal"
             notes.append(f"{label(row)}: {flag} on {count} of {len(test)} volumes ({penalty}).")
+        if row.method in SECONDS_LEAVE_OUT:
+            notes.append(f"{label(row)}: seconds leave out {SECONDS_LEAVE_OUT[row.method]}.")
     notes += [f"{', '.join(names)}: not run, {reason}." for reason, names in reasons.items()]
     if unlabelled:
         notes.append(f"Not scored, for want of a label: {', '.join(unlabelled)}.")
