@@ -27,9 +27,10 @@ localrules:
     fig3b,
     baselines,
     baseline_weights,
+    from_tables,
 
 
-MAIN = ["predictions", "pseudo_labels", "clusters", "overview", "table1", "fig2", "fig3a", "fig3b"]
+MAIN = ["predictions", "pseudo_labels", "sse", "clusters", "overview", "table1", "fig2", "fig3a", "fig3b"]
 
 
 rule all:
@@ -37,13 +38,13 @@ rule all:
     input:
         of_run(*MAIN),
         joint_table,
-        expand("results/{dataset}/tables/stages.csv", dataset=config["run"]),
+        expand("results/{dataset}/provenance.json", dataset=config["run"]),
 
 
 # Pseudo-labels alone (eq. 1-5), to look at before training on them.
 rule pseudo_labels:
     input:
-        of_run("pseudo_labels", "clusters"),
+        of_run("pseudo_labels", "sse", "clusters"),
 
 
 rule table1:
@@ -80,6 +81,12 @@ rule baseline_weights:
         missing_weight_files,
 
 
+# With `--profile profiles/tables`: what needs neither images nor weights.
+rule from_tables:
+    input:
+        of_run("table1", "sse", "fig3a", "fig3b"),
+
+
 include: "rules/data.smk"
 include: "rules/weights.smk"
 include: "rules/pseudo_labels.smk"
@@ -87,6 +94,7 @@ include: "rules/training.smk"
 include: "rules/baselines.smk"
 include: "rules/evaluation.smk"
 include: "rules/figures.smk"
+include: "rules/provenance.smk"
 include: "rules/pretraining.smk"
 
 

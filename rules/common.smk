@@ -95,11 +95,20 @@ def read_samples(sheet, root, stamp):
     return or_stop(read_sample_sheet, sheet, root)
 
 
+@cache
+def samples_by_case(sheet, root, stamp):
+    return {sample.case: sample for sample in read_samples(sheet, root, stamp)}
+
+
+def sheet_as_it_is(dataset):
+    """The sample sheet, its root and its age: what `read_samples` keeps its tables by."""
+    sheet = Path(sample_sheet(dataset))
+    return sheet, data_root(dataset), sheet.stat().st_mtime_ns if sheet.is_file() else 0
+
+
 def samples(dataset):
     """The cases of a data set, as its sample sheet lists them."""
-    sheet = Path(sample_sheet(dataset))
-    stamp = sheet.stat().st_mtime_ns if sheet.is_file() else 0
-    return read_samples(sheet, data_root(dataset), stamp)
+    return read_samples(*sheet_as_it_is(dataset))
 
 
 def cases(dataset, split=None, labelled=None):
@@ -122,9 +131,9 @@ def splits(wildcards):
 
 
 def sample_of(wildcards):
-    for sample in samples(wildcards.dataset):
-        if sample.case == wildcards.case:
-            return sample
+    found = samples_by_case(*sheet_as_it_is(wildcards.dataset)).get(wildcards.case)
+    if found is not None:
+        return found
     raise WorkflowError(
         f"{wildcards.dataset}: no case {wildcards.case!r} in {sample_sheet(wildcards.dataset)}."
     )
@@ -287,7 +296,8 @@ def missing_weight_files(wildcards):
 PRODUCTS = {
     "predictions": (["predictions/{ours}/{case}.nii.gz"], SPLITS, None),
     "pseudo_labels": (["pseudo_labels/{case}.nii.gz"], SPLITS, None),
-    "clusters": (["figures/sse.*", "figures/clusters.*"], ["train"], None),
+    "sse": (["figures/sse.*"], ["train"], None),
+    "clusters": (["figures/clusters.*"], ["train"], None),
     "overview": (["figures/overview.*"], SPLITS, None),
     "table1": (["tables/table1.*"], ["test"], True),
     "fig2": (["figures/fig2.*"], ["test"], None),

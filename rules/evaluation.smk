@@ -192,12 +192,34 @@ rule ablation_table:
         "../workflow_scripts/ablation_table.py"
 
 
-rule precision_table:
+rule roi_ious:
     input:
         masks=per_case("results/{dataset}/sam_masks/{case}", "train", labelled=True),
         rois=per_case("results/{dataset}/rois/{case}.csv", "train", labelled=True),
         pseudo_labels=per_case("results/{dataset}/pseudo_labels/{case}.nii.gz", "train", labelled=True),
         labels=per_case("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),
+    output:
+        ious="results/{dataset}/tables/roi_ious.csv",
+    log:
+        "logs/{dataset}/roi_ious.log",
+    benchmark:
+        "results/{dataset}/benchmarks/roi_ious.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        code=code("roi_ious"),
+    script:
+        "../workflow_scripts/roi_ious.py"
+
+
+# From the table of ROIs alone: other thresholds cost seconds.
+rule precision_table:
+    input:
+        ious="results/{dataset}/tables/roi_ious.csv",
     output:
         csv="results/{dataset}/tables/precision.csv",
         md=report(
@@ -216,8 +238,8 @@ rule precision_table:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=1000,
+        runtime=15,
     params:
         thresholds=setting("evaluation.thresholds"),
         code=code("precision_table"),

@@ -160,7 +160,7 @@ rule cluster_figure:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=3000,
         runtime=15,
     params:
         figures=section("figures"),

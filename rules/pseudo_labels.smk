@@ -4,13 +4,13 @@
 def sse_settings(wildcards):
     """The curve does not depend on the K in use."""
     clustering = settings(wildcards.dataset)["clustering"]
-    return {key: clustering[key] for key in ("n_init", "seed", "l2_normalise", "sse_k")}
+    return {key: clustering[key] for key in ("n_init", "seed", "l2_normalise", "sse_k", "sse_rois")}
 
 
 def kmeans_settings_of_rois(wildcards):
     """The range of the curve reaches K-means through the curve."""
     clustering = settings(wildcards.dataset)["clustering"]
-    return {key: clustering[key] for key in ("k", "n_init", "seed", "l2_normalise")}
+    return {key: clustering[key] for key in ("k", "n_init", "seed", "l2_normalise", "max_rois")}
 
 
 def target_settings(wildcards):
@@ -124,7 +124,7 @@ rule sse:
         "results/{dataset}/benchmarks/sse.tsv"
     conda:
         "../envs/analysis.yaml"
-    threads: 2
+    threads: 4
     resources:
         mem_mb=4000,
         runtime=60,
@@ -139,11 +139,9 @@ rule sse:
 rule kmeans:
     input:
         curve="results/{dataset}/clusters/sse.csv",
-        features=per_case("results/{dataset}/dino_features/{case}.npz"),
-        rois=per_case("results/{dataset}/rois/{case}.csv"),
+        features=per_case("results/{dataset}/dino_features/{case}.npz", "train"),
     output:
         kmeans="results/{dataset}/clusters/kmeans.npz",
-        assignments="results/{dataset}/clusters/assignments.csv",
         target="results/{dataset}/clusters/target.json",
     log:
         "logs/{dataset}/kmeans.log",
@@ -151,13 +149,12 @@ rule kmeans:
         "results/{dataset}/benchmarks/kmeans.tsv"
     conda:
         "../envs/analysis.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=4000,
-        runtime=30,
+        runtime=120,
     params:
-        cases=case_names,
-        splits=splits,
+        cases=training_case_names,
         clustering=kmeans_settings_of_rois,
         target=target_settings,
         code=code("kmeans"),
@@ -165,12 +162,40 @@ rule kmeans:
         "../workflow_scripts/kmeans.py"
 
 
+# Which cluster every ROI is in, for the figure and for you: no later stage reads so long a table.
+rule assignments:
+    input:
+        kmeans="results/{dataset}/clusters/kmeans.npz",
+        target="results/{dataset}/clusters/target.json",
+        features=per_case("results/{dataset}/dino_features/{case}.npz"),
+    output:
+        assignments="results/{dataset}/clusters/assignments.csv",
+    log:
+        "logs/{dataset}/assignments.log",
+    benchmark:
+        "results/{dataset}/benchmarks/assignments.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        cases=case_names,
+        splits=splits,
+        l2_normalise=setting("clustering.l2_normalise"),
+        code=code("assignments"),
+    script:
+        "../workflow_scripts/assignments.py"
+
+
 rule pseudo_label:
     input:
         volume="results/{dataset}/volumes/{case}.nii.gz",
         masks="results/{dataset}/sam_masks/{case}",
         rois="results/{dataset}/rois/{case}.csv",
-        assignments="results/{dataset}/clusters/assignments.csv",
+        features="results/{dataset}/dino_features/{case}.npz",
+        kmeans="results/{dataset}/clusters/kmeans.npz",
         target="results/{dataset}/clusters/target.json",
     output:
         pseudo_label="results/{dataset}/pseudo_labels/{case}.nii.gz",
@@ -186,6 +211,7 @@ rule pseudo_label:
         runtime=15,
     params:
         select=setting("target.select"),
+        l2_normalise=setting("clustering.l2_normalise"),
         code=code("pseudo_label"),
     script:
         "../workflow_scripts/pseudo_label.py"

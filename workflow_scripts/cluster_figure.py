@@ -4,18 +4,18 @@ from umsam.jobs import job
 
 with job(snakemake):
     import json
-    from functools import cache
+    from functools import lru_cache
     from pathlib import Path
 
     import pandas as pd
 
     from umsam.data.volumes import read_volume
     from umsam.evaluation.case_metrics import case_of
-    from umsam.figures.clusters import Example, cluster_figure
+    from umsam.figures.clusters import EXAMPLES, Example, cluster_figure, summary
     from umsam.figures.style import save
     from umsam.pseudo_labels.masks import read_slice_masks, slice_file
 
-    volume = cache(read_volume)
+    volume = lru_cache(EXAMPLES)(read_volume)
     volumes = {case_of(path): path for path in snakemake.input.volumes}
     folders = {case_of(path): path for path in snakemake.input.masks}
 
@@ -25,9 +25,11 @@ with job(snakemake):
         image = volume(volumes[case])
         return Example(image.array[z], masks[row["index"]], image.spacing[1:])
 
-    assignments = pd.read_csv(snakemake.input.assignments, dtype={"case": str})
+    assignments = pd.read_csv(
+        snakemake.input.assignments, dtype={"case": str}, keep_default_na=False, chunksize=200_000
+    )
     target = json.loads(Path(snakemake.input.target).read_text())
     figure = cluster_figure(
-        assignments, target["cluster"], target["attribute"], target["prior"], example
+        *summary(assignments), target["cluster"], target["attribute"], target["prior"], example
     )
     save(figure, snakemake.output, snakemake.params.figures["dpi"])

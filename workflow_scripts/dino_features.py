@@ -46,5 +46,7 @@ with job(snakemake):
             features=features,
             slice=valid["slice"].to_numpy(np.int64),
             index=valid["index"].to_numpy(np.int64),
+            aspect_ratio=valid["aspect_ratio"].to_numpy(float),
+            area_mm2=valid["area_mm2"].to_numpy(float),
         )
     logging.info("features of %d ROIs, %d numbers each", *features.shape)

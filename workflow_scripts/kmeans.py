@@ -1,4 +1,4 @@
-"""K-means over the training ROIs' features, every ROI assigned, the target cluster chosen."""
+"""K-means over the training ROIs' features, and the choice of the target cluster."""
 
 from umsam.jobs import job
 
@@ -11,47 +11,32 @@ with job(snakemake):
 
     from umsam.files import whole
     from umsam.numbers import as_number
-    from umsam.pseudo_labels.clustering import (
-        ASSIGNMENT_COLUMNS,
-        assign,
-        choose_target,
-        fit,
-        knee,
-        prepared,
-        read_roi_features,
-        target_record,
-    )
-    from umsam.pseudo_labels.shape_priors import read_rois
+    from umsam.pseudo_labels.assignments import assignments, in_order, read_roi_features
+    from umsam.pseudo_labels.clustering import choose_target, knee, target_record
+    from umsam.pseudo_labels.streamed_kmeans import fit_streamed
 
     settings, target_settings = snakemake.params.clustering, snakemake.params.target
     attribute, prior = target_settings["attribute"], as_number(target_settings["prior"])
-    split_of = dict(zip(snakemake.params.cases, snakemake.params.splits, strict=True))
+    cases, l2_normalise = snakemake.params.cases, settings["l2_normalise"]
     curve = pd.read_csv(snakemake.input.curve)
-    measured = pd.concat([read_rois(path) for path in snakemake.input.rois])
-    rois, features = read_roi_features(snakemake.params.cases, snakemake.input.features)
-    features = prepared(features, settings["l2_normalise"])
-    rois["split"] = rois["case"].map(split_of)
-    rois = rois.merge(measured[["case", "slice", "index", attribute]], validate="one_to_one")
-    rois = rois.rename(columns={attribute: "attribute"})
-    training = (rois["split"] == "train").to_numpy()
+    files = in_order(cases, snakemake.input.features)
+
+    def features():
+        return (read_roi_features(file, l2_normalise)[1] for file in files)
 
     k = knee(curve) if settings["k"] == "auto" else settings["k"]
-    clusters = fit(features[training], k, settings["n_init"], settings["seed"])
-    rois["cluster"], rois["distance"] = assign(features, clusters)
-    target = choose_target(
-        rois["cluster"].to_numpy()[training],
-        rois["attribute"].to_numpy()[training],
-        clusters.k,
-        prior,
-        target_settings["near_tie"],
-        attribute,
-    )
+    clusters = fit_streamed(features, k, settings["n_init"], settings["seed"], settings["max_rois"])
+
+    counts, sums = np.zeros(clusters.k, int), np.zeros(clusters.k)
+    splits, files = ["train"] * len(cases), snakemake.input.features
+    for rois in assignments(cases, splits, files, clusters.centroids, attribute, l2_normalise):
+        counts += np.bincount(rois["cluster"], minlength=clusters.k)
+        sums += np.bincount(rois["cluster"], weights=rois["attribute"], minlength=clusters.k)
+    target = choose_target(counts, sums, prior, target_settings["near_tie"], attribute)
 
     with whole(snakemake.output.kmeans) as path:
         np.savez(path, centroids=clusters.centroids, k=clusters.k, inertia=clusters.inertia)
-    with whole(snakemake.output.assignments) as path:
-        rois[ASSIGNMENT_COLUMNS].to_csv(path, index=False)
     with whole(snakemake.output.target) as path:
         record = target_record(target, clusters, curve, attribute, prior)
         path.write_text(json.dumps(record, indent=2) + "\n")
-    logging.info("%d training ROIs in %d clusters; %s", training.sum(), clusters.k, target.reason)
+    logging.info("%d training ROIs in %d clusters; %s", counts.sum(), clusters.k, target.reason)

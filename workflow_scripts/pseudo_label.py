@@ -8,19 +8,21 @@ with job(snakemake):
     from pathlib import Path
 
     import numpy as np
-    import pandas as pd
 
     from umsam.data.volumes import read_volume, write_volume
+    from umsam.pseudo_labels.assignments import assignments
     from umsam.pseudo_labels.masks import read_slice_masks, slice_file
     from umsam.pseudo_labels.pseudo_labels import pseudo_label, target_rois
     from umsam.pseudo_labels.shape_priors import read_rois
 
+    case, l2_normalise = snakemake.wildcards.case, snakemake.params.l2_normalise
     volume = read_volume(snakemake.input.volume)
     target = json.loads(Path(snakemake.input.target).read_text())
-    assignments = pd.read_csv(
-        snakemake.input.assignments, dtype={"case": str}, keep_default_na=False
-    )
-    rois = target_rois(assignments, read_rois(snakemake.input.rois), target["cluster"])
+    with np.load(snakemake.input.kmeans, allow_pickle=False) as file:
+        centroids = file["centroids"]
+    features, attribute = [snakemake.input.features], target["attribute"]
+    (assigned,) = assignments([case], [""], features, centroids, attribute, l2_normalise)
+    rois = target_rois(assigned, read_rois(snakemake.input.rois), target["cluster"])
 
     labels = np.zeros(volume.array.shape, np.uint8)
     for z, candidates in rois.groupby("slice"):

@@ -9,20 +9,29 @@ with job(snakemake):
 
     from umsam.errors import InputError
     from umsam.files import whole
-    from umsam.pseudo_labels.clustering import knee, prepared, read_roi_features, sse_curve
+    from umsam.pseudo_labels.assignments import in_order, read_roi_features
+    from umsam.pseudo_labels.clustering import knee, sse_curve
     from umsam.pseudo_labels.shape_priors import read_rois, rejections
+    from umsam.pseudo_labels.streamed_kmeans import sample
 
     settings, cases = snakemake.params.clustering, snakemake.params.cases
-    rois, features = read_roi_features(cases, snakemake.input.features)
-    if rois.empty:
+    files = in_order(cases, snakemake.input.features)
+
+    def features():
+        return (read_roi_features(file, settings["l2_normalise"])[1] for file in files)
+
+    drawn, count = sample(features, settings["sse_rois"], settings["seed"])
+    if not count:
         all_rois = pd.concat([read_rois(path) for path in snakemake.input.rois], ignore_index=True)
         raise InputError(
             f"{snakemake.wildcards.dataset}: none of the {len(all_rois)} ROIs of {len(cases)} "
             f"training volume(s) is valid, so there is nothing to cluster: {rejections(all_rois)}."
         )
     first, last = settings["sse_k"]
-    features = prepared(features, settings["l2_normalise"])
-    curve = sse_curve(features, first, last, settings["n_init"], settings["seed"])
+    curve = sse_curve(drawn, first, last, settings["n_init"], settings["seed"], snakemake.threads)
+    curve["sse"] *= count / len(drawn)
     with whole(snakemake.output.curve) as path:
         curve.to_csv(path, index=False)
-    logging.info("%d ROIs; the knee of the curve is at K = %d", len(rois), knee(curve))
+    logging.info(
+        "%d of %d ROIs; the knee of the curve is at K = %d", len(drawn), count, knee(curve)
+    )

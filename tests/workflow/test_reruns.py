@@ -21,13 +21,20 @@ AFTER_PSEUDO_LABELS = {
     "train",
     *AFTER_TRAINING,
     "pseudo_label_metrics",
+    "roi_ious",
     "precision_table",
     "precision_figure",
 }
-AFTER_CLUSTERS = {"pseudo_label", "cluster_figure", "sse_figure", *AFTER_PSEUDO_LABELS}
+AFTER_CLUSTERS = {
+    "assignments",
+    "pseudo_label",
+    "cluster_figure",
+    "sse_figure",
+    *AFTER_PSEUDO_LABELS,
+}
 AFTER_FEATURES = {"sse", "kmeans", *AFTER_CLUSTERS}
 PER_CASE = {"phantom", "preprocess", "everything_mode", "shape_priors", "dino_features"}
-END = {"all", "stages_table"}
+END = {"all", "stages_table", "provenance"}
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +119,10 @@ EDITS = {
         in_phantom("thresholds: [0.1, 0.2,", "thresholds: [0.2,"),
         {"precision_table", "precision_figure", *END},
     ),
+    "v_min": (
+        in_phantom("v_min: 0.01, v_max: 0.2,", "v_min: 0.02, v_max: 0.2,"),
+        {"shape_priors", "dino_features", *AFTER_FEATURES, *END},
+    ),
     "the losses' module": (
         ("workflow_scripts/umsam/training/distillation.py", "", "UNUSED = 1\n"),
         {"train", *AFTER_TRAINING, *END},
@@ -164,6 +175,15 @@ def test_a_new_training_case_runs_its_own_chain_and_the_fits(finished, edited):
     assert planned["preprocess_label"] == 1
     assert planned["pseudo_label"] == 5
     assert set(planned) == {*PER_CASE, "preprocess_label", *AFTER_FEATURES, *END}
+
+
+def test_a_new_case_without_a_part_in_the_fits_runs_its_own_chain_alone(finished, edited):
+    edited("resources/phantom.tsv", SHEET, SHEET + "new\tnew_T2w.nii.gz\t\ttest\n")
+    planned = finished.planned(*RUN)
+    chain = {*PER_CASE, "pseudo_label", "predict"}
+    assert {rule: planned[rule] for rule in chain} == {**dict.fromkeys(chain, 1), "predict": 2}
+    of_all = {"assignments", "cluster_figure", "comparison_table", "contour_figure", *END}
+    assert set(planned) == chain | of_all
 
 
 def test_a_removed_case_reruns_the_fits_and_no_case(finished, edited):

@@ -52,7 +52,7 @@ def ious():
 
 
 def test_precision_by_hand(ious):
-    table = precision_table("d", ious, [0.1, 0.5]).set_index(["set", "threshold"])
+    table = precision_table("d", [ious], [0.1, 0.5]).set_index(["set", "threshold"])
     assert table["n_rois"].groupby("set").first().to_dict() == {
         "omega_0": 5,
         "valid": 3,
@@ -66,7 +66,7 @@ def test_precision_by_hand(ious):
 
 
 def test_recall_by_hand(ious):
-    table = recall_table("d", ious, [0.4, 0.5]).set_index(["set", "threshold"])
+    table = recall_table("d", [ious], [0.4, 0.5]).set_index(["set", "threshold"])
     assert set(table["n_slices"]) == {2}
     assert table.loc[("omega_0", 0.4), "recall"] == 1
     assert table.loc[("omega_0", 0.5), "recall"] == 0.5
@@ -75,7 +75,7 @@ def test_recall_by_hand(ious):
 
 
 def test_precision_falls_with_the_threshold(ious):
-    table = precision_table("d", ious, np.arange(1, 10) / 10)
+    table = precision_table("d", [ious], np.arange(1, 10) / 10)
     for _, group in table.groupby("set"):
         assert (group["precision"].diff().dropna() <= 0).all()
 
@@ -83,6 +83,14 @@ def test_precision_falls_with_the_threshold(ious):
 def test_no_roi_anywhere_is_no_precision_and_no_recall():
     nothing = np.zeros((0, 1, 10), bool)
     ious = slice_ious("a", 0, nothing, np.zeros(0, bool), rectangle(0), rectangle(10))
-    assert precision_table("d", ious, [0.5])["precision"].isna().all()
-    assert (precision_table("d", ious, [0.5])["n_rois"] == 0).all()
-    assert (recall_table("d", ious, [0.5])["recall"] == 0).all()
+    assert precision_table("d", [ious], [0.5])["precision"].isna().all()
+    assert (precision_table("d", [ious], [0.5])["n_rois"] == 0).all()
+    assert (recall_table("d", [ious], [0.5])["recall"] == 0).all()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_parts_of_any_size_give_the_same_tables(ious, rows):
+    parts = [ious.iloc[i : i + rows] for i in range(0, len(ious), rows)]
+    for table in (precision_table, recall_table):
+        expected = table("d", [ious], [0.1, 0.4, 0.5])
+        pd.testing.assert_frame_equal(table("d", parts, [0.1, 0.4, 0.5]), expected)

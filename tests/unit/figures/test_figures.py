@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from umsam.figures.ablation import ablation_figure
-from umsam.figures.clusters import EXAMPLES, Example, cluster_figure, nearest_examples
+from umsam.figures.clusters import EXAMPLES, Example, cluster_figure, nearest_examples, summary
 from umsam.figures.contours import Case, contour_figure, shown_slice, view
 from umsam.figures.precision import precision_figure
 from umsam.figures.sse import sse_figure
@@ -179,6 +179,16 @@ def test_examples_are_training_rois_one_a_slice_of_all_cases(assignments):
         assert everything["distance"].min() == group["distance"].iloc[0]
 
 
+@pytest.mark.parametrize("rows", [1, 7, 50, 1000])
+def test_read_part_by_part_the_figure_is_the_same(assignments, rows):
+    parts = [assignments.iloc[i : i + rows] for i in range(0, len(assignments), rows)]
+    statistics, shown = summary(parts, count=4)
+    pd.testing.assert_frame_equal(shown, nearest_examples(assignments, count=4))
+    training = assignments.query("split == 'train'").groupby("cluster")["attribute"]
+    assert statistics["count"].to_dict() == training.size().to_dict()
+    assert statistics["mean"].to_dict() == pytest.approx(training.mean().to_dict())
+
+
 def test_the_target_cluster_is_framed_and_every_row_is_labelled(assignments, tmp_path):
     asked = []
 
@@ -186,7 +196,7 @@ def test_the_target_cluster_is_framed_and_every_row_is_labelled(assignments, tmp
         asked.append((row["case"], row["slice"], row["index"]))
         return Example(np.zeros((20, 20)), square((1, 20, 20), 0, 5, slice(5, 9))[0], (1.0, 1.0))
 
-    figure = cluster_figure(assignments, 1, "area_mm2", 1200, example)
+    figure = cluster_figure(*summary([assignments]), 1, "area_mm2", 1200, example)
     save(figure, [str(tmp_path / "clusters.png")], dpi=50)
     assert len(figure.axes) == 3 * EXAMPLES
     assert len(asked) == len(nearest_examples(assignments))

@@ -8,17 +8,14 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 
-from umsam.pseudo_labels.clustering import (
+from umsam.pseudo_labels.assignments import (
     assign,
-    choose_target,
-    fit,
-    knee,
-    ordered_rois,
+    assignments,
+    in_order,
     prepared,
     read_roi_features,
-    sse_curve,
-    target_record,
 )
+from umsam.pseudo_labels.clustering import choose_target, fit, knee, sse_curve, target_record
 
 
 @pytest.fixture
@@ -32,9 +29,9 @@ def features():
 def test_equals_scikit_learn(features, seed):
     expected = KMeans(n_clusters=4, n_init=10, random_state=seed).fit(features)
     clusters = fit(features, 4, 10, seed)
-    np.testing.assert_array_equal(clusters.centroids, expected.cluster_centers_)
-    assert clusters.inertia == expected.inertia_
-    labels, distances = assign(features, clusters)
+    np.testing.assert_allclose(clusters.centroids, expected.cluster_centers_, rtol=1e-10)
+    assert clusters.inertia == pytest.approx(expected.inertia_, rel=1e-12)
+    labels, distances = assign(features, clusters.centroids)
     np.testing.assert_array_equal(labels, expected.predict(features))
     np.testing.assert_allclose(distances, expected.transform(features).min(axis=1), rtol=1e-6)
     assert (distances**2).sum() == pytest.approx(clusters.inertia)
@@ -47,33 +44,52 @@ def test_l2_normalised_features_have_length_one(features):
 
 def test_new_rois_are_assigned_and_change_nothing(features):
     clusters = fit(features[:60], 3, 10, 0)
-    labels, _ = assign(features[60:], clusters)
+    labels, _ = assign(features[60:], clusters.centroids)
     brute = [np.argmin([np.linalg.norm(f - c) for c in clusters.centroids]) for f in features[60:]]
     assert labels.tolist() == brute
-    assert [len(part) for part in assign(np.zeros((0, 6)), clusters)] == [0, 0]
+    assert [len(part) for part in assign(np.zeros((0, 6)), clusters.centroids)] == [0, 0]
+
+
+def write_features(folder, case, rows):
+    n = len(rows)
+    slices, index = np.arange(n)[::-1] // 4, np.arange(n)[::-1] % 4
+    attributes = {"aspect_ratio": slices + index / 10, "area_mm2": 100.0 * slices}
+    path = folder / f"{case}.npz"
+    np.savez(path, features=rows, slice=slices, index=index, **attributes)
+    return path
 
 
 def test_the_order_of_cases_does_not_matter(features, tmp_path):
     parts = {"b": features[:20], "a": features[20:50], "c": features[50:]}
-    for case, rows in parts.items():
-        n = len(rows)
-        np.savez(
-            tmp_path / f"{case}.npz", features=rows, slice=np.arange(n) // 4, index=np.arange(n) % 4
-        )
-
-    def fitted(cases):
-        table, rows = read_roi_features(cases, [tmp_path / f"{case}.npz" for case in cases])
-        return table, fit(rows, 4, 10, 0).centroids
-
-    first, centroids = fitted(["a", "b", "c"])
-    second, same = fitted(["c", "b", "a"])
-    pd.testing.assert_frame_equal(first, second)
-    np.testing.assert_array_equal(centroids, same)
+    files = {case: str(write_features(tmp_path, case, rows)) for case, rows in parts.items()}
+    assert in_order(list("cab"), [files[case] for case in "cab"]) == [files[c] for c in "abc"]
 
 
-def test_rois_are_sorted_by_case_slice_and_index():
-    rois = pd.DataFrame({"case": ["b", "a", "a"], "slice": [0, 2, 2], "index": [0, 5, 3]})
-    assert ordered_rois(rois).tolist() == [2, 1, 0]
+def test_rois_are_sorted_by_slice_and_index(features, tmp_path):
+    rois, rows = read_roi_features(write_features(tmp_path, "a", features[:10]))
+    assert rois[["slice", "index"]].to_numpy().tolist() == [[i // 4, i % 4] for i in range(10)]
+    np.testing.assert_array_equal(rows, features[:10][::-1])
+    _, lengths = read_roi_features(tmp_path / "a.npz", l2_normalise=True)
+    np.testing.assert_allclose(np.linalg.norm(lengths, axis=1), 1)
+
+
+def test_assignments_are_of_one_case_after_the_other(features, tmp_path):
+    clusters = fit(features, 4, 10, 0)
+    parts = {"b": features[:20], "a": features[20:50], "none": features[:0]}
+    files = [write_features(tmp_path, case, rows) for case, rows in parts.items()]
+    splits = ["train", "test", "val"]
+    tables = list(assignments(list(parts), splits, files, clusters.centroids, "area_mm2", False))
+    assert [len(table) for table in tables] == [30, 20, 0]
+    whole = pd.concat(tables)
+    assert whole[["case", "split"]].drop_duplicates().to_numpy().tolist() == [
+        ["a", "test"],
+        ["b", "train"],
+    ]
+    assert (whole["attribute"] == 100 * whole["slice"]).all()
+    rows = np.concatenate([features[20:50][::-1], features[:20][::-1]])
+    expected = np.linalg.norm(rows[:, None] - clusters.centroids[None], axis=2)
+    np.testing.assert_array_equal(whole["cluster"], expected.argmin(axis=1))
+    np.testing.assert_allclose(whole["distance"], expected.min(axis=1))
 
 
 def test_fewer_rois_than_clusters(features, caplog):
@@ -92,8 +108,12 @@ def test_the_curve_is_scikit_learns_inertia(features):
     curve = sse_curve(features, 2, 6, 10, 0)
     assert curve["k"].tolist() == [2, 3, 4, 5, 6]
     for k, sse in zip(curve["k"], curve["sse"], strict=True):
-        assert sse == KMeans(n_clusters=k, n_init=10, random_state=0).fit(features).inertia_
+        expected = KMeans(n_clusters=k, n_init=10, random_state=0).fit(features).inertia_
+        assert sse == pytest.approx(expected, rel=1e-12)
     assert knee(curve) == 4
+    pd.testing.assert_frame_equal(
+        curve, sse_curve(features, 2, 6, 10, 0, threads=3), check_exact=True
+    )
 
 
 @pytest.mark.parametrize(("count", "ks"), [(1, [1]), (2, [2]), (3, [2]), (5, [2, 3, 4])])
@@ -125,10 +145,17 @@ def test_the_knee_is_furthest_from_the_chord():
     assert knee(pd.DataFrame({"k": k, "sse": sse})) == k[distance.argmax()]
 
 
+def chosen(clusters, attributes, k, *arguments, **named):
+    """The target among ROIs given one by one."""
+    counts = np.bincount(clusters, minlength=k)
+    sums = np.bincount(clusters, weights=attributes, minlength=k)
+    return choose_target(counts, sums, *arguments, **named)
+
+
 def test_the_target_is_nearest_the_prior(caplog):
     clusters = np.array([0, 0, 1, 1, 2])
     attributes = np.array([2.0, 2.2, 1.0, 1.2, 0.3])
-    target = choose_target(clusters, attributes, 3, prior=1.0, near_tie=0.1)
+    target = chosen(clusters, attributes, 3, prior=1.0, near_tie=0.1)
     assert target.cluster == 1
     assert target.means == pytest.approx([2.1, 1.1, 0.3])
     assert target.counts == [2, 2, 1]
@@ -139,13 +166,13 @@ def test_the_target_is_nearest_the_prior(caplog):
 def test_single_rois_may_be_nearer_than_the_mean_that_counts():
     clusters = np.array([0, 0, 1, 1])
     attributes = np.array([1.0, 3.0, 1.2, 1.2])
-    assert choose_target(clusters, attributes, 2, prior=1.0, near_tie=0.0).cluster == 1
+    assert chosen(clusters, attributes, 2, prior=1.0, near_tie=0.0).cluster == 1
 
 
 @pytest.mark.parametrize(("other", "tied"), [(1.19, True), (0.81, True), (1.25, False)])
 def test_a_near_tie_is_warned_of(caplog, other, tied):
     with caplog.at_level(logging.WARNING):
-        target = choose_target(
+        target = chosen(
             np.array([0, 1]),
             np.array([1.1, other]),
             2,
@@ -160,15 +187,15 @@ def test_a_near_tie_is_warned_of(caplog, other, tied):
 
 
 def test_an_empty_cluster_is_never_the_target():
-    target = choose_target(np.array([0, 0, 2]), np.array([5.0, 5.0, 9.0]), 3, 1.0, 0.1)
+    target = chosen(np.array([0, 0, 2]), np.array([5.0, 5.0, 9.0]), 3, 1.0, 0.1)
     assert target.cluster == 0
     assert target.means[1] is None
 
 
 def test_the_record(features):
     clusters = fit(features, 4, 10, 0)
-    labels, _ = assign(features, clusters)
-    target = choose_target(labels, features[:, 0], 4, 1.0, 0.1)
+    labels, _ = assign(features, clusters.centroids)
+    target = chosen(labels, features[:, 0], 4, 1.0, 0.1)
     record = target_record(target, clusters, sse_curve(features, 2, 6, 2, 0), "area_mm2", 1.0)
     assert record["k"] == 4
     assert record["attribute"] == "area_mm2"

@@ -209,3 +209,21 @@ def test_upscaling_is_paid_for_by_survivors_only(sam, monkeypatch):
 def test_small_regions_are_removed_as_meta_does(sam):
     pytest.importorskip("cv2")
     same_masks(sam, noise(40, 56), {**SETTINGS, "min_mask_region_area": 12})
+
+
+@pytest.mark.parametrize("kind", ["brain", "prostate"])
+def test_bf16_finds_about_the_same_masks(kind):
+    """Not all: scores near a threshold and doubles of nearly equal score fall either way."""
+    volume = normalise(phantom_case(kind, 0)[0].astype(np.float32), 1, 99)
+    rgb = to_rgb_uint8(volume[len(volume) // 2])
+    sam = load_sam("compact", COMPACT, "cpu")
+    chosen = {**generator_settings({**SETTINGS, "model": "compact"}), "points_per_side": 12}
+    expected, embedding = FastGenerator(sam, chosen)(rgb)
+    before = torch.get_float32_matmul_precision()
+    found, near = FastGenerator(sam, {**chosen, "precision": "bf16"})(rgb)
+    assert torch.get_float32_matmul_precision() == before
+    assert near.dtype == np.float32
+    assert not np.array_equal(near, embedding)
+    np.testing.assert_allclose(near, embedding, atol=0.05 * np.abs(embedding).max())
+    best = [max((m & e).sum() / (m | e).sum() for m in found.masks) for e in expected.masks]
+    assert np.mean(np.array(best) >= 0.95) >= 0.9

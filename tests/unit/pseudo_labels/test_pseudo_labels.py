@@ -51,16 +51,16 @@ def test_of_equal_ones_the_lowest_index(select):
     assert choose(equal, select, prior=1.0) == [1]
 
 
-def test_candidates_are_the_cases_own_rois_in_the_target_cluster():
+def test_candidates_are_the_rois_in_the_target_cluster():
     assignments = pd.DataFrame(
         {
-            "case": ["a", "a", "b", "a"],
+            "case": ["a", "a", "a"],
             "split": "train",
-            "slice": [0, 1, 0, 1],
-            "index": [0, 2, 0, 3],
-            "cluster": [1, 1, 1, 0],
-            "distance": [0.1, 0.2, 0.3, 0.4],
-            "attribute": [1.0, 1.1, 1.2, 1.3],
+            "slice": [0, 1, 1],
+            "index": [0, 2, 3],
+            "cluster": [1, 1, 0],
+            "distance": [0.1, 0.2, 0.4],
+            "attribute": [1.0, 1.1, 1.3],
         }
     )
     rois = pd.DataFrame(
@@ -74,5 +74,5 @@ def test_candidates_are_the_cases_own_rois_in_the_target_cluster():
     )
     found = target_rois(assignments, rois, target=1)
     assert found[["slice", "index", "pixels"]].to_numpy().tolist() == [[0, 0, 5], [1, 2, 7]]
-    assert target_rois(assignments, rois.iloc[:0], target=1).empty
+    assert target_rois(assignments.iloc[:0], rois.iloc[:0], target=1).empty
     assert target_rois(assignments, rois, target=7).empty

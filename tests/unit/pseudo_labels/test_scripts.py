@@ -22,7 +22,8 @@ from umsam.pseudo_labels.masks import SliceMasks, no_masks, read_slice_masks, wr
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
 SPACING = (3.0, 0.5, 0.75)
 PRIORS = {"v_min": 0.01, "v_max": 0.3, "a_min": "1/2", "a_max": 2}
-CLUSTERING = {"k": 2, "n_init": 3, "seed": 0, "l2_normalise": False, "sse_k": [2, 4]}
+CLUSTERING = {"k": 2, "n_init": 3, "seed": 0, "l2_normalise": False, "sse_k": [2, 4],
+              "max_rois": None, "sse_rois": 20000}  # fmt: skip
 TARGET = {"attribute": "aspect_ratio", "prior": 1.0, "near_tie": 0.1}
 
 
@@ -115,12 +116,16 @@ def cluster(folder, splits):
         clustering={key: value for key, value in CLUSTERING.items() if key != "k"},
     )  # fmt: skip
     run(
-        "kmeans", folder, cases=list(splits), splits=list(splits.values()),
-        input={"curve": clusters / "sse.csv", "features": files("dino_features/{}.npz", splits),
-               "rois": files("rois/{}.csv", splits)},
-        output={"kmeans": clusters / "kmeans.npz", "target": clusters / "target.json",
-                "assignments": clusters / "assignments.csv"},
+        "kmeans", folder, cases=training,
+        input={"curve": clusters / "sse.csv", "features": files("dino_features/{}.npz", training)},
+        output={"kmeans": clusters / "kmeans.npz", "target": clusters / "target.json"},
         clustering=CLUSTERING, target=TARGET,
+    )  # fmt: skip
+    run(
+        "assignments", folder, cases=list(splits), splits=list(splits.values()), l2_normalise=False,
+        input={"kmeans": clusters / "kmeans.npz", "target": clusters / "target.json",
+               "features": files("dino_features/{}.npz", splits)},
+        output={"assignments": clusters / "assignments.csv"},
     )  # fmt: skip
     return json.loads((clusters / "target.json").read_text())
 
@@ -128,11 +133,12 @@ def cluster(folder, splits):
 def label(folder, case, select="nearest_centroid"):
     output = folder / "pseudo_labels" / f"{case}.nii.gz"
     run(
-        "pseudo_label", folder, case=case, select=select,
+        "pseudo_label", folder, case=case, select=select, l2_normalise=False,
         input={"volume": folder / "volumes" / f"{case}.nii.gz",
                "masks": folder / "sam_masks" / case,
                "rois": folder / "rois" / f"{case}.csv",
-               "assignments": folder / "clusters" / "assignments.csv",
+               "features": folder / "dino_features" / f"{case}.npz",
+               "kmeans": folder / "clusters" / "kmeans.npz",
                "target": folder / "clusters" / "target.json"},
         output={"pseudo_label": output},
     )  # fmt: skip

@@ -21,6 +21,7 @@ SETTINGS = {
     "box_nms_thresh": 0.7,
     "crop_n_layers": 0,
     "min_mask_region_area": 0,
+    "precision": "fp32",
 }
 
 

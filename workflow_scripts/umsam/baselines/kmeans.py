@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 LARGEST_FIT = 200_000  # samples; more change the centroids by less than the seed does
 
@@ -23,7 +24,8 @@ def cluster(
 ) -> NDArray[np.int32]:
     """Cluster index 0..k-1 of each of the features [N, D].
 
-    K-means is fitted on all of them, or on a seeded sample of `largest_fit`; all are assigned.
+    K-means is fitted on all of them, or on a seeded sample of `largest_fit`; all are assigned. On
+    one thread: others wait for each other thousands of times, minutes on a busy machine.
 
     Raises
     ------
@@ -36,8 +38,9 @@ def cluster(
     if len(features) > largest_fit:
         chosen = np.random.default_rng(seed).choice(len(features), largest_fit, replace=False)
         sample = features[chosen]
-    fitted = KMeans(n_clusters=k, n_init=n_init, random_state=seed).fit(sample)
-    return fitted.labels_ if sample is features else fitted.predict(features)
+    with threadpool_limits(1):
+        fitted = KMeans(n_clusters=k, n_init=n_init, random_state=seed).fit(sample)
+        return fitted.labels_ if sample is features else fitted.predict(features)
 
 
 def cluster_intensity(

@@ -58,28 +58,43 @@ def slice_ious(
     return pd.DataFrame(rows, columns=IOU_COLUMNS)
 
 
-def precision_table(dataset: str, ious: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:
-    """Share of the ROIs with IoU > T for each set and T; empty where a set has no ROI at all."""
-    rows = []
-    for name in SETS:
-        values = ious.loc[ious["set"] == name, "iou"].dropna().to_numpy()
-        for threshold in thresholds:
-            share = float((values > threshold).mean()) if len(values) else np.nan
-            rows.append((dataset, name, threshold, share, len(values)))
+def precision_table(
+    dataset: str, tables: Iterable[pd.DataFrame], thresholds: Sequence[float]
+) -> pd.DataFrame:
+    """Share of the ROIs with IoU > T for each set and T; empty where a set has no ROI at all.
+
+    `tables` are the rows of `slice_ious` in parts of any size.
+    """
+    limits = np.asarray(thresholds, float)
+    counts = dict.fromkeys(SETS, 0)
+    hits = {name: np.zeros(len(limits), int) for name in SETS}
+    for ious in tables:
+        for name in SETS:
+            values = ious.loc[ious["set"] == name, "iou"].dropna().to_numpy()
+            counts[name] += len(values)
+            hits[name] += (values[:, None] > limits).sum(axis=0)
+    rows = [
+        (dataset, name, threshold, hit / counts[name] if counts[name] else np.nan, counts[name])
+        for name in SETS
+        for threshold, hit in zip(thresholds, hits[name], strict=True)
+    ]
     return pd.DataFrame(rows, columns=["dataset", "set", "threshold", "precision", "n_rois"])
 
 
-def recall_table(dataset: str, ious: pd.DataFrame, thresholds: Iterable[float]) -> pd.DataFrame:
+def recall_table(
+    dataset: str, tables: Iterable[pd.DataFrame], thresholds: Sequence[float]
+) -> pd.DataFrame:
     """Share of the positive slices that have an ROI of IoU >= T in each set.
 
-    It bounds what any later choice among the ROIs can reach.
+    It bounds what any later choice among the ROIs can reach. `tables` as for `precision_table`.
     """
-    positive = ious[ious["positive"]]
+    keys = ["set", "case", "slice"]
+    parts = [ious[ious["positive"]].groupby(keys)["iou"].max() for ious in tables]
+    best = pd.concat(parts).groupby(keys).max().fillna(0.0)  # a slice may lie in two parts
     rows = []
     for name in SETS:
-        best = positive[positive["set"] == name].groupby(["case", "slice"])["iou"].max()
-        best = best.fillna(0.0).to_numpy()
+        values = best[best.index.get_level_values("set") == name].to_numpy()
         for threshold in thresholds:
-            share = float((best >= threshold).mean()) if len(best) else np.nan
-            rows.append((dataset, name, threshold, share, len(best)))
+            share = float((values >= threshold).mean()) if len(values) else np.nan
+            rows.append((dataset, name, threshold, share, len(values)))
     return pd.DataFrame(rows, columns=["dataset", "set", "threshold", "recall", "n_slices"])

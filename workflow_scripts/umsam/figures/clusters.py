@@ -1,6 +1,6 @@
 """What each cluster of ROIs holds: example ROIs, the target cluster framed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +31,40 @@ def nearest_examples(assignments: pd.DataFrame, count: int = EXAMPLES) -> pd.Dat
     Rows of ``clusters/assignments.csv``; taking the cases in turn shows whether a cluster is one
     case's or everybody's.
     """
+    candidates = _nearest_of_each_case(assignments, count)
+    turn = candidates.groupby(["cluster", "case"]).cumcount()
+    ordered = candidates.assign(turn=turn).sort_values(["cluster", "turn", "distance"])
+    return ordered.groupby("cluster").head(count).drop(columns="turn").reset_index(drop=True)
+
+
+def summary(
+    tables: Iterable[pd.DataFrame], count: int = EXAMPLES
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What `cluster_figure` shows of ``clusters/assignments.csv``, read part by part.
+
+    Returns
+    -------
+    A table by cluster with the columns count and mean (of the training ROIs' attribute), and the
+    `nearest_examples`. What is held grows with the number of cases, not with that of ROIs.
+    """
+    totals, candidates = pd.DataFrame(), pd.DataFrame()
+    for table in tables:
+        training = table[table["split"] == "train"]
+        part = training.groupby("cluster")["attribute"].agg(["count", "sum"])
+        totals = totals.add(part, fill_value=0) if len(totals) else part
+        candidates = _nearest_of_each_case(pd.concat([candidates, training]), count)
+    statistics = totals.assign(mean=totals["sum"] / totals["count"])[["count", "mean"]]
+    return statistics, nearest_examples(candidates, count)
+
+
+def _nearest_of_each_case(assignments: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Training ROIs, one a slice, the `count` nearest of each cluster and case: the rest is never
+    an example, whatever else is read."""
     training = assignments[assignments["split"] == "train"].sort_values(
         ["cluster", "distance", "case", "slice", "index"]
     )
     training = training.drop_duplicates(["cluster", "case", "slice"])
-    turn = training.groupby(["cluster", "case"]).cumcount()
-    ordered = training.assign(turn=turn).sort_values(["cluster", "turn", "distance"])
-    return ordered.groupby("cluster").head(count).drop(columns="turn").reset_index(drop=True)
+    return training.groupby(["cluster", "case"]).head(count)
 
 
 def row_label(cluster: int, count: int, mean: float, attribute: str) -> str:
@@ -47,7 +74,8 @@ def row_label(cluster: int, count: int, mean: float, attribute: str) -> str:
 
 
 def cluster_figure(
-    assignments: pd.DataFrame,
+    statistics: pd.DataFrame,
+    shown: pd.DataFrame,
     target: int,
     attribute: str,
     prior: float,
@@ -57,16 +85,13 @@ def cluster_figure(
 
     Parameters
     ----------
-    assignments
-        ``clusters/assignments.csv``.
+    statistics, shown
+        From `summary`.
     target
         The chosen cluster, framed.
     example
-        Gives the picture of a row of `assignments`.
+        Gives the picture of a row of `shown`.
     """
-    training = assignments[assignments["split"] == "train"]
-    statistics = training.groupby("cluster")["attribute"].agg(["count", "mean"])
-    shown = nearest_examples(assignments)
     clusters: Sequence[int] = sorted(statistics.index)
     side = (PAGE_WIDTH - 1.3) / EXAMPLES
     name, unit, _ = UNITS[attribute]

@@ -4,7 +4,7 @@ Everything is fitted on the training split; other ROIs are only assigned to the 
 """
 
 import logging
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
-from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 
 log = logging.getLogger(__name__)
-
-ASSIGNMENT_COLUMNS = [
-    "case",
-    "split",
-    "slice",
-    "index",
-    "cluster",
-    "distance",
-    "attribute",
-]
 
 
 @dataclass(frozen=True)
@@ -50,14 +40,11 @@ class Target:
     reason: str
 
 
-def prepared(features: NDArray[np.floating], l2_normalise: bool) -> NDArray[np.float64]:
-    """Features [N, D] as K-means sees them: float64, of length 1 where that is asked."""
-    features = np.asarray(features, np.float64)
-    return normalize(features) if l2_normalise and len(features) else features
-
-
 def fit(features: NDArray[np.float64], k: int, n_init: int, seed: int) -> Clusters:
     """scikit-learn's K-means; fewer clusters, with a warning, when there are fewer features than k.
+
+    Elkan's algorithm: the iterations of Lloyd's in half of the time. On one thread, for threads
+    add partial sums in an order of their own, and the last digits would differ between runs.
 
     Raises
     ------
@@ -73,32 +60,30 @@ def fit(features: NDArray[np.float64], k: int, n_init: int, seed: int) -> Cluste
             k, len(features), len(features),
         )  # fmt: skip
         k = len(features)
-    fitted = KMeans(n_clusters=k, n_init=n_init, random_state=seed).fit(features)
+    algorithm = "elkan" if k > 1 else "lloyd"
+    with threadpool_limits(1):
+        kmeans = KMeans(n_clusters=k, n_init=n_init, random_state=seed, algorithm=algorithm)
+        fitted = kmeans.fit(features)
     return Clusters(fitted.cluster_centers_, float(fitted.inertia_))
 
 
-def assign(
-    features: NDArray[np.float64], clusters: Clusters
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The nearest centroid of each feature and the distance to it, both [N]."""
-    if not len(features):
-        return np.zeros(0, np.int64), np.zeros(0)
-    distances = np.linalg.norm(features[:, None] - clusters.centroids[None], axis=2)
-    return distances.argmin(axis=1), distances.min(axis=1)
-
-
 def sse_curve(
-    features: NDArray[np.float64], first: int, last: int, n_init: int, seed: int
+    features: NDArray[np.float64], first: int, last: int, n_init: int, seed: int, threads: int = 1
 ) -> pd.DataFrame:
     """Sum of squared errors for K = first..last, at most one less than there are features.
 
-    Columns k, sse. Where no K of the range is possible, the one nearest to it.
+    Columns k, sse. Where no K of the range is possible, the one nearest to it. Threads take whole
+    values of K, the largest first; their number changes no figure.
     """
     count = len(features)
-    ks = range(first, min(last, count - 1) + 1) or [min(first, count)]
-    return pd.DataFrame(
-        {"k": list(ks), "sse": [fit(features, k, n_init, seed).inertia for k in ks]}
-    )
+    ks = list(range(first, min(last, count - 1) + 1)) or [min(first, count)]
+    one_thread = threadpool_limits(1)  # of BLAS, which is global; OpenMP's is each thread's own
+    with (
+        one_thread,
+        ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1,)) as pool,
+    ):
+        falling = list(pool.map(lambda k: fit(features, k, n_init, seed).inertia, reversed(ks)))
+    return pd.DataFrame({"k": ks, "sse": falling[::-1]})
 
 
 def knee(curve: pd.DataFrame) -> int:
@@ -116,9 +101,8 @@ def knee(curve: pd.DataFrame) -> int:
 
 
 def choose_target(
-    clusters: NDArray[np.integer],
-    attributes: NDArray[np.floating],
-    k: int,
+    counts: NDArray[np.integer],
+    sums: NDArray[np.floating],
     prior: float,
     near_tie: float,
     name: str = "attribute",
@@ -127,16 +111,15 @@ def choose_target(
 
     Parameters
     ----------
-    clusters, attributes
-        Of the training ROIs, [N].
+    counts, sums
+        Number of training ROIs of each cluster and the sum of their attribute, [K].
     near_tie
         Another cluster whose discrepancy exceeds the best one's by at most this share of the prior
         is warned of.
     name
         Of the attribute, for messages.
     """
-    counts = np.bincount(clusters, minlength=k)
-    sums = np.bincount(clusters, weights=attributes, minlength=k)
+    k = len(counts)
     means = np.divide(sums, counts, out=np.full(k, np.nan), where=counts > 0)
     discrepancy = np.where(counts > 0, np.abs(means - prior), np.inf)
     order = np.argsort(discrepancy, kind="stable")
@@ -163,27 +146,6 @@ def choose_target(
         near_tie=tied,
         reason=reason,
     )
-
-
-def ordered_rois(rois: pd.DataFrame) -> NDArray[np.int64]:
-    """Positions that sort ROIs by case, slice and index: the fit depends on no order of files."""
-    return rois.reset_index(drop=True).sort_values(["case", "slice", "index"]).index.to_numpy()
-
-
-def read_roi_features(
-    cases: Sequence[str], files: Sequence[str]
-) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """The valid ROIs of cases, sorted: a table (case, slice, index) and their features [N, D]."""
-    tables, features = [], []
-    for case, path in zip(cases, files, strict=True):
-        with np.load(path, allow_pickle=False) as file:
-            tables.append(
-                pd.DataFrame({"case": case, "slice": file["slice"], "index": file["index"]})
-            )
-            features.append(file["features"])
-    table, stacked = pd.concat(tables, ignore_index=True), np.concatenate(features)
-    order = ordered_rois(table)
-    return table.iloc[order].reset_index(drop=True), stacked[order]
 
 
 def target_record(

@@ -6,6 +6,7 @@ suppression of doubles has chosen.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,11 +56,8 @@ class Candidates:
 
     @staticmethod
     def joined(parts: list["Candidates"]) -> "Candidates":
-        return Candidates(*(torch.cat(values) for values in zip(*map(_values, parts), strict=True)))
-
-
-def _values(candidates: Candidates) -> tuple[Tensor, ...]:
-    return tuple(vars(candidates).values())
+        values = zip(*(vars(part).values() for part in parts), strict=True)
+        return Candidates(*map(torch.cat, values))
 
 
 class FastGenerator:
@@ -68,8 +66,9 @@ class FastGenerator:
     Parameters
     ----------
     settings
-        points_per_side (m), points_per_batch (at most), pred_iou_thresh, stability_score_thresh,
-        stability_score_offset, box_nms_thresh, crop_n_layers, min_mask_region_area; no nulls.
+        precision (fp32 or bf16, see `reduced`), points_per_side (m), points_per_batch (at most),
+        pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
+        crop_n_layers, min_mask_region_area; no nulls.
     """
 
     def __init__(self, sam: Sam, settings: Mapping[str, Any]) -> None:
@@ -82,7 +81,6 @@ class FastGenerator:
             settings["points_per_side"], settings["crop_n_layers"], 1
         )
 
-    @torch.no_grad()
     def __call__(self, rgb: NDArray[np.uint8]) -> tuple[SliceMasks, NDArray[np.float32]]:
         """All masks of a slice, and SAM's embedding of it.
 
@@ -99,6 +97,10 @@ class FastGenerator:
             float32 [256, h, w] of the whole slice. It covers the square of side max(H, W) whose
             top-left corner is the slice's: SAM pads at the right or the bottom.
         """
+        with torch.no_grad(), reduced(self.settings["precision"]):
+            return self._slice(rgb)
+
+    def _slice(self, rgb: NDArray[np.uint8]) -> tuple[SliceMasks, NDArray[np.float32]]:
         height, width = rgb.shape[:2]
         boxes, layers = generate_crop_boxes(
             (height, width), self.settings["crop_n_layers"], CROP_OVERLAP
@@ -106,9 +108,9 @@ class FastGenerator:
         found, masks, crops = [], [], []
         for number, (box, layer) in enumerate(zip(boxes, layers, strict=True)):
             x0, y0, x1, y1 = box
-            self.predictor.set_image(np.ascontiguousarray(rgb[y0:y1, x0:x1]))
+            self._encode(np.ascontiguousarray(rgb[y0:y1, x0:x1]))
             if number == 0:
-                embedding = self.predictor.features[0].float().cpu().numpy()
+                embedding = self.predictor.features[0].cpu().numpy()
             kept = self._crop(box, layer, (height, width))
             whole = np.zeros((len(kept.box), height, width), bool)
             whole[:, y0:y1, x0:x1] = _unpacked(kept.bits, y1 - y0, x1 - x0)
@@ -130,6 +132,13 @@ class FastGenerator:
         if self.settings["min_mask_region_area"] > 0 and len(masks):
             candidates, masks = self._without_small_regions(candidates, masks)
         return _slice_masks(candidates, masks), embedding
+
+    def _encode(self, rgb: NDArray[np.uint8]) -> None:
+        """The predictor's image and its embedding, which is float32 in either precision."""
+        half = self.settings["precision"] == "bf16"
+        with torch.autocast(self.sam.device.type, torch.bfloat16, enabled=half):
+            self.predictor.set_image(rgb)
+        self.predictor.features = self.predictor.features.float()
 
     def _crop(self, box: list[int], layer: int, size: tuple[int, int]) -> Candidates:
         """The masks of the predictor's image, doubles suppressed, in the crop's coordinates."""
@@ -222,6 +231,22 @@ class FastGenerator:
         )
         kept = replace(candidates[data["order"]], box=data["boxes"])
         return kept, np.stack([rle_to_mask(rle) for rle in data["rles"]])
+
+
+@contextmanager
+def reduced(precision: str) -> Iterator[None]:
+    """fp32: leave all as it is. bf16: let matrix products of float32 numbers take what hardware has.
+
+    That is TF32 on a GPU and bfloat16 on a processor with instructions for it; others go on in
+    float32. The setting is the process's, so it is put back.
+    """
+    before = torch.get_float32_matmul_precision()
+    if precision == "bf16":
+        torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _none(height: int, width: int) -> Candidates:

@@ -43,12 +43,11 @@ def pseudo_label(
     return masks[chosen].any(axis=0).astype(np.uint8)
 
 
-def target_rois(assignments: pd.DataFrame, rois: pd.DataFrame, target: int) -> pd.DataFrame:
+def target_rois(assigned: pd.DataFrame, rois: pd.DataFrame, target: int) -> pd.DataFrame:
     """ROIs of a case in the target cluster, with what `choose` asks for, a row each.
 
-    `assignments` are rows of ``clusters/assignments.csv`` of all cases, `rois` is the case's table.
+    `assigned` are the case's rows of ``clusters/assignments.csv``, `rois` is its table.
     """
-    case = rois["case"].iloc[0] if len(rois) else None
-    mine = assignments[(assignments["case"] == case) & (assignments["cluster"] == target)]
     measured = rois[["slice", "index", "pixels", "predicted_iou"]]
-    return mine.merge(measured, on=["slice", "index"], how="left", validate="one_to_one")
+    found = assigned[assigned["cluster"] == target]
+    return found.merge(measured, on=["slice", "index"], how="left", validate="one_to_one")

@@ -1,4 +1,7 @@
-"""Shape priors (eq. 3): ROIs that are too small, too large, too tall or too wide are not valid."""
+"""Shape priors (eq. 3): ROIs that are too small, too large, too tall or too wide are not valid.
+
+Beside the paper's two, a bound on the place: scans are centred on the organ they are made for.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +22,8 @@ ROI_TYPES = {
     "area_ratio": float,
     "aspect_ratio": float,
     "area_mm2": float,
+    "x": float,
+    "y": float,
     "valid": bool,
     "rejected_by": str,
     "predicted_iou": float,
@@ -30,6 +35,10 @@ ATTRIBUTE_OF = {
     "v_max": "area_ratio",
     "a_min": "aspect_ratio",
     "a_max": "aspect_ratio",
+    "x_min": "x",
+    "x_max": "x",
+    "y_min": "y",
+    "y_max": "y",
 }
 TOLERANCE = 1e-9  # relative: bounds are inclusive although 2/3 is no binary number
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -37,33 +46,57 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class ShapePriors:
-    """Inclusive bounds of V (share of the slice's pixels) and A (box width / box height)."""
+    """Inclusive bounds of V (share of the slice's pixels), A (box width / box height) and the
+    centroid's place (share of the slice's width and height, from the first column and row)."""
 
     v_min: float
     v_max: float
     a_min: float
     a_max: float
+    x_min: float = 0.0
+    x_max: float = 1.0
+    y_min: float = 0.0
+    y_max: float = 1.0
 
     @classmethod
     def of(cls, settings: Mapping[str, float | str]) -> "ShapePriors":
         """From the `shape_priors` section of the configuration, fractions such as 2/3 included."""
         return cls(**{key: as_number(value) for key, value in settings.items()})
 
-    def rejected_by(self, area_ratio: float, aspect_ratio: float) -> str:
-        """The bounds that an ROI violates, joined by ";" (empty: it is valid)."""
-        violated = {
-            "v_min": area_ratio < self.v_min * (1 - TOLERANCE),
-            "v_max": area_ratio > self.v_max * (1 + TOLERANCE),
-            "a_min": aspect_ratio < self.a_min * (1 - TOLERANCE),
-            "a_max": aspect_ratio > self.a_max * (1 + TOLERANCE),
-        }
-        return ";".join(bound for bound, is_violated in violated.items() if is_violated)
+    def rejected_by(self, **measured: float) -> str:
+        """The bounds that an ROI violates, joined by ";" (empty: it is valid).
+
+        Parameters
+        ----------
+        measured
+            area_ratio, aspect_ratio, x and y; one that is left out is not looked at.
+        """
+        violated = []
+        for bound, attribute in ATTRIBUTE_OF.items():
+            if attribute not in measured:
+                continue
+            sign = 1 if bound.endswith("_max") else -1
+            limit = getattr(self, bound)
+            if sign * (measured[attribute] - limit) > TOLERANCE * limit:
+                violated.append(bound)
+        return ";".join(violated)
 
 
 def aspect_ratios(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
     """A of masks [K, H, W]: columns of the bounding box / its rows, in pixels; NaN if empty."""
     columns, rows = _extent(masks.any(axis=1)), _extent(masks.any(axis=2))
     return np.divide(columns, rows, out=np.full(len(masks), np.nan), where=rows > 0)
+
+
+def centroids(masks: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """x and y of the centroids of masks [K, H, W], as shares of width and height; NaN if empty."""
+    places = []
+    for axis in (1, 2):
+        counts = masks.sum(axis=axis)  # pixels of each column, then of each row
+        middles = (np.arange(counts.shape[1]) + 0.5) / counts.shape[1]
+        area = counts.sum(axis=1)
+        places.append(np.divide(counts @ middles, area, out=np.full(len(masks), np.nan), where=area > 0))
+    return places[0], places[1]
 
 
 def roi_table(
@@ -79,7 +112,12 @@ def roi_table(
     pixels = m.area
     area_ratio = pixels / (m.masks.shape[1] * m.masks.shape[2])
     aspect_ratio = aspect_ratios(m.masks)
-    rejected_by = [priors.rejected_by(*both) for both in zip(area_ratio, aspect_ratio, strict=True)]
+    x, y = centroids(m.masks)
+    measured = {"area_ratio": area_ratio, "aspect_ratio": aspect_ratio, "x": x, "y": y}
+    rejected_by = [
+        priors.rejected_by(**dict(zip(measured, roi, strict=True)))
+        for roi in zip(*measured.values(), strict=True)
+    ]
     return pd.DataFrame(
         {
             "case": [case] * len(m),
@@ -89,6 +127,8 @@ def roi_table(
             "area_ratio": area_ratio,
             "aspect_ratio": aspect_ratio,
             "area_mm2": pixels * (pixel[0] * pixel[1]),
+            "x": x,
+            "y": y,
             "valid": np.array([not bounds for bounds in rejected_by], bool),
             "rejected_by": rejected_by,
             "predicted_iou": m.predicted_iou,

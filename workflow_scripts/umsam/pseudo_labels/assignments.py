@@ -1,0 +1,78 @@
+"""Features of the ROIs as K-means sees them, and the cluster that each ROI falls in.
+
+Without scikit-learn, whose import costs more than a volume's assignments.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+ASSIGNMENT_COLUMNS = [
+    "case",
+    "split",
+    "slice",
+    "index",
+    "cluster",
+    "distance",
+    "attribute",
+]
+ROI_FEATURE_COLUMNS = ["slice", "index", "aspect_ratio", "area_mm2"]
+
+
+def prepared(features: NDArray[np.floating], l2_normalise: bool) -> NDArray[np.float64]:
+    """Features [N, D] as K-means sees them: float64, of length 1 where that is asked."""
+    features = np.asarray(features, np.float64)
+    if not l2_normalise:
+        return features
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.divide(features, length, out=np.zeros_like(features), where=length > 0)
+
+
+def assign(
+    features: NDArray[np.float64], centroids: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The nearest of the centroids [K, D] to each feature and the distance to it, both [N]."""
+    if not len(features):
+        return np.zeros(0, np.int64), np.zeros(0)
+    distances = cdist(features, centroids)
+    return distances.argmin(axis=1), distances.min(axis=1)
+
+
+def read_roi_features(
+    path: str | Path, l2_normalise: bool = False
+) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """The valid ROIs of a case, by slice and index, and their features [n, D] as K-means sees them.
+
+    Columns slice, index and the attributes that the target can be chosen by.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        table = pd.DataFrame({name: file[name] for name in ROI_FEATURE_COLUMNS})
+        features = prepared(file["features"], l2_normalise)
+    order = table.sort_values(["slice", "index"]).index.to_numpy()
+    return table.iloc[order].reset_index(drop=True), features[order]
+
+
+def in_order(cases: Sequence[str], files: Sequence[str]) -> list[str]:
+    """Files sorted by case: a fit does not depend on the order of the sample sheet."""
+    return [file for _, file in sorted(zip(cases, files, strict=True))]
+
+
+def assignments(
+    cases: Sequence[str],
+    splits: Sequence[str],
+    files: Sequence[str],
+    centroids: NDArray[np.float64],
+    attribute: str,
+    l2_normalise: bool,
+) -> Iterator[pd.DataFrame]:
+    """For one case after the other the cluster of each valid ROI (`ASSIGNMENT_COLUMNS`)."""
+    for case, split, path in sorted(zip(cases, splits, files, strict=True)):
+        rois, features = read_roi_features(path, l2_normalise)
+        cluster, distance = assign(features, centroids)
+        yield rois.rename(columns={attribute: "attribute"}).assign(
+            case=case, split=split, cluster=cluster, distance=distance
+        )[ASSIGNMENT_COLUMNS]
