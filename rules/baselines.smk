@@ -116,7 +116,7 @@ def cryosam_dino(wildcards):
 def cryosam_weights(wildcards):
     """Its checkpoint."""
     own = cryosam_features(wildcards.dataset) == "own"
-    return dino_weights_of(wildcards) if own else weights_of("dinov2")(wildcards)
+    return dino_weights_of(wildcards) if own else weights_of("dinov2")(wildcards)[0]
 
 
 def cryosam_checksums(wildcards):

@@ -223,7 +223,7 @@ def weights_part(dataset, key):
 def why_not(dataset, method):
     """Why a row of Table 1 cannot be run here, in one sentence; empty where it can."""
     if method == "nnunet" and not find_spec("nnunetv2"):
-        return "the package is not installed: pip install nnunetv2==2.7.0"
+        return "not installed: pip install nnunetv2==2.7.0 dynamic-network-architectures==0.4.2"
     reasons = [missing_weights(weights_part(dataset, key)) for key in parts_of(dataset, method)]
     if method in DESCRIBED:
         try:
