@@ -26,6 +26,7 @@ localrules:
     fig3a,
     fig3b,
     baselines,
+    baseline_weights,
     from_tables,
 
 
@@ -36,6 +37,7 @@ rule all:
     default_target: True
     input:
         of_run(*MAIN),
+        joint_table,
         expand("results/{dataset}/provenance.json", dataset=config["run"]),
 
 
@@ -48,6 +50,7 @@ rule pseudo_labels:
 rule table1:
     input:
         of_run("table1"),
+        joint_table,
 
 
 rule fig2:
@@ -65,9 +68,17 @@ rule fig3b:
         of_run("fig3b"),
 
 
+# Every row of Table 1 that can be run, and the table; `table1` gives the same table.
 rule baselines:
     input:
         of_run("baselines"),
+        joint_table,
+
+
+# The pretrained models of those rows, fetched into weights/ (on a cluster: where there is a network).
+rule baseline_weights:
+    input:
+        missing_weight_files,
 
 
 # With `--profile profiles/tables`: what needs neither images nor weights.
@@ -88,6 +99,8 @@ include: "rules/pretraining.smk"
 
 
 onstart:
+    for line in dict.fromkeys(line for dataset in config["run"] for line in not_run(dataset)):
+        logger.info(line)
     for dataset in config["run"]:
         for line in unlabelled(dataset):
             logger.info(line)

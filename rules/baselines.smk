@@ -1,4 +1,7 @@
-# The methods of Table 1 that the paper compares with.
+# The methods of Table 1 that the paper compares with: one job a volume, its slices batched inside.
+from umsam.evaluation.methods import box_scale
+
+NNUNET_DATASET = "Dataset501_{dataset}"  # nnU-Net wants the number and the name
 
 
 def kmeans_weights(wildcards):
@@ -25,6 +28,137 @@ def kmeans_settings(wildcards):
 
 def kmeans_gpus(wildcards):
     return 1 if wildcards.method == "kmeans_dino" else 0
+
+
+def sam_identity(wildcards):
+    """Which SAM it is; the thresholds of everything mode change no answer to a prompt."""
+    sam = settings(wildcards.dataset)["sam"]
+    return {key: sam[key] for key in ("model", "sha256")}
+
+
+def prompt_scale(wildcards):
+    """How much the boxes are enlarged; none for clicks."""
+    return box_scale(wildcards.method)
+
+
+def click_seed(wildcards):
+    """The seed of the background clicks; boxes have none."""
+    return settings(wildcards.dataset)["baselines"]["seed"] if wildcards.method == "sam_point" else None
+
+
+rule sam_prompts:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        label="results/{dataset}/labels/{case}.nii.gz",
+        sam_weights=ancient(sam_weights_of),
+    output:
+        mask="results/{dataset}/predictions/{method}/{case}.nii.gz",
+        time="results/{dataset}/predictions/{method}/{case}.json",
+    log:
+        "logs/{dataset}/sam_prompts/{method}/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/sam_prompts/{method}/{case}.tsv"
+    wildcard_constraints:
+        method=r"sam_(point|box_[0-9.]+)",
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=12000,
+        runtime=60,
+        gpu=1,
+    params:
+        sam=sam_identity,
+        scale=prompt_scale,
+        seed=click_seed,
+        code=code("sam_prompts"),
+    script:
+        "../workflow_scripts/sam_prompts.py"
+
+
+rule sam2_video:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        label="results/{dataset}/labels/{case}.nii.gz",
+        weights=ancient(weights_of("sam2")),
+    output:
+        mask="results/{dataset}/predictions/{method}/{case}.nii.gz",
+        time="results/{dataset}/predictions/{method}/{case}.json",
+    log:
+        "logs/{dataset}/sam2_video/{method}/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/sam2_video/{method}/{case}.tsv"
+    wildcard_constraints:
+        method="sam2_(point|box)",
+    conda:
+        "../envs/baselines.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=1,
+    params:
+        sha256=checksums_of("sam2"),
+        code=code("sam2_video"),
+    script:
+        "../workflow_scripts/sam2_video.py"
+
+
+def cryosam_dino(wildcards):
+    """The extractor of CryoSAM: the data set's own, or DINOv2 as in the original."""
+    own = settings(wildcards.dataset)["dino"]
+    if cryosam_features(wildcards.dataset) == "own":
+        return own
+    model = weights_part(wildcards.dataset, "dinov2").model.split("/")[-1]
+    return {"model": model, "sha256": None, "image_size": 518, "batch_size": own["batch_size"]}
+
+
+def cryosam_weights(wildcards):
+    """Its checkpoint."""
+    own = cryosam_features(wildcards.dataset) == "own"
+    return dino_weights_of(wildcards) if own else weights_of("dinov2")(wildcards)[0]
+
+
+def cryosam_checksums(wildcards):
+    """Checksums of DINOv2; the data set's own extractor has its own check."""
+    own = cryosam_features(wildcards.dataset) == "own"
+    return None if own else checksums_of("dinov2")(wildcards)
+
+
+def cryosam_settings(wildcards):
+    """All but the name of the extractor, which is in its own parameter."""
+    chosen = settings(wildcards.dataset)["baselines"]["cryosam"]
+    return {key: value for key, value in chosen.items() if key != "features"}
+
+
+rule cryosam:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        label="results/{dataset}/labels/{case}.nii.gz",
+        sam_weights=ancient(sam_weights_of),
+        dino_weights=ancient(cryosam_weights),
+    output:
+        mask="results/{dataset}/predictions/cryosam/{case}.nii.gz",
+        time="results/{dataset}/predictions/cryosam/{case}.json",
+    log:
+        "logs/{dataset}/cryosam/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/cryosam/{case}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=1,
+    params:
+        sam=sam_identity,
+        dino=cryosam_dino,
+        sha256=cryosam_checksums,
+        settings=cryosam_settings,
+        code=code("cryosam"),
+    script:
+        "../workflow_scripts/cryosam.py"
 
 
 rule kmeans_baseline:
@@ -56,3 +190,159 @@ rule kmeans_baseline:
         code=code("kmeans_baseline"),
     script:
         "../workflow_scripts/kmeans_baseline.py"
+
+
+# Everything mode's masks are those that the pseudo-labels are made of.
+rule salip:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        label="results/{dataset}/labels/{case}.nii.gz",
+        masks="results/{dataset}/sam_masks/{case}",
+        descriptions=descriptions_of("salip"),
+        sam_weights=ancient(sam_weights_of),
+        weights=ancient(weights_of("clip")),
+    output:
+        mask="results/{dataset}/predictions/salip/{case}.nii.gz",
+        time="results/{dataset}/predictions/salip/{case}.json",
+    log:
+        "logs/{dataset}/salip/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/salip/{case}.tsv"
+    conda:
+        "../envs/baselines.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=1,
+    params:
+        sam=sam_identity,
+        settings=setting("baselines.salip"),
+        sha256=checksums_of("clip"),
+        code=code("salip"),
+    script:
+        "../workflow_scripts/salip.py"
+
+
+def medclip_sam_weights(wildcards):
+    """The checkpoint of the SAM that is given the box."""
+    if medclip_sam_model(wildcards.dataset) == "own":
+        return sam_weights_of(wildcards)
+    return weights_of("sam_vit_b")(wildcards)[0]
+
+
+def medclip_sam_identity(wildcards):
+    """Which SAM that is."""
+    if medclip_sam_model(wildcards.dataset) == "own":
+        return sam_identity(wildcards)
+    (sha256,) = checksums_of("sam_vit_b")(wildcards).values()
+    return {"model": "vit_b", "sha256": sha256}
+
+
+def medclip_sam_settings(wildcards):
+    """Without the choice of SAM, which `sam` states."""
+    chosen = settings(wildcards.dataset)["baselines"]["medclip_sam"]
+    return {key: value for key, value in chosen.items() if key != "sam"}
+
+
+rule medclip_sam:
+    input:
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+        label="results/{dataset}/labels/{case}.nii.gz",
+        descriptions=descriptions_of("medclip_sam"),
+        sam_weights=ancient(medclip_sam_weights),
+        weights=ancient(weights_of("biomedclip")),
+        text_weights=ancient(weights_of("biomedbert")),
+    output:
+        mask="results/{dataset}/predictions/medclip_sam/{case}.nii.gz",
+        time="results/{dataset}/predictions/medclip_sam/{case}.json",
+    log:
+        "logs/{dataset}/medclip_sam/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/medclip_sam/{case}.tsv"
+    conda:
+        "../envs/baselines.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=480,
+        gpu=1,
+    params:
+        sam=medclip_sam_identity,
+        settings=medclip_sam_settings,
+        sha256=checksums_of("biomedclip"),
+        text_sha256=checksums_of("biomedbert"),
+        code=code("medclip_sam"),
+    script:
+        "../workflow_scripts/medclip_sam.py"
+
+
+# A data set in nnU-Net's format: made whether or not nnU-Net is installed.
+rule nnunet_export:
+    input:
+        images=per_case("results/{dataset}/volumes/{case}.nii.gz", "train", labelled=True),
+        labels=per_case("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),
+        test_images=per_case("results/{dataset}/volumes/{case}.nii.gz", "test"),
+    output:
+        directory(f"results/{{dataset}}/nnunet/raw/{NNUNET_DATASET}"),
+    log:
+        "logs/{dataset}/nnunet_export.log",
+    benchmark:
+        "results/{dataset}/benchmarks/nnunet_export.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=code("nnunet_export"),
+    script:
+        "../workflow_scripts/nnunet_export.py"
+
+
+rule nnunet_train:
+    input:
+        rules.nnunet_export.output,
+    output:
+        directory("results/{dataset}/nnunet/model"),
+    log:
+        "logs/{dataset}/nnunet_train.log",
+    benchmark:
+        "results/{dataset}/benchmarks/nnunet_train.tsv"
+    conda:
+        "../envs/baselines.yaml"
+    threads: 8
+    resources:
+        mem_mb=32000,
+        runtime=2880,
+        gpu=1,
+    params:
+        settings=setting("baselines.nnunet"),
+        code=code("nnunet_train"),
+    script:
+        "../workflow_scripts/nnunet_train.py"
+
+
+rule nnunet_predict:
+    input:
+        model="results/{dataset}/nnunet/model",
+        volume="results/{dataset}/volumes/{case}.nii.gz",
+    output:
+        mask="results/{dataset}/predictions/nnunet/{case}.nii.gz",
+        time="results/{dataset}/predictions/nnunet/{case}.json",
+    log:
+        "logs/{dataset}/nnunet_predict/{case}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/nnunet_predict/{case}.tsv"
+    conda:
+        "../envs/baselines.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=60,
+        gpu=1,
+    params:
+        code=code("nnunet_predict"),
+    script:
+        "../workflow_scripts/nnunet_predict.py"

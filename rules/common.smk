@@ -2,6 +2,7 @@
 import os
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -10,6 +11,8 @@ SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from umsam import configuration
+from umsam.baselines.descriptions import read_descriptions
+from umsam.baselines.weights import folder_of, is_offline, missing_weights, read_part
 from umsam.code_hash import code_hash
 from umsam.data.sample_sheet import read_sample_sheet
 from umsam.errors import InputError
@@ -177,6 +180,115 @@ def dino_weights_of(wildcards):
     return "resources/compact_dino.pt" if dino["model"] == "compact" else []
 
 
+def parts_of(dataset, method):
+    """The pretrained models, besides SAM, that a row of Table 1 needs: keys of baselines.weights."""
+    if method == "cryosam":
+        return ["dinov2"] if cryosam_features(dataset) == "dinov2" else []
+    if method == "medclip_sam" and medclip_sam_model(dataset) == "vit_b":
+        return [*PARTS[method], "sam_vit_b"]
+    return PARTS.get(method, [])
+
+
+PARTS = {
+    "sam2_point": ["sam2"],
+    "sam2_box": ["sam2"],
+    "salip": ["clip"],
+    "medclip_sam": ["biomedclip", "biomedbert"],
+}
+DESCRIBED = ("salip", "medclip_sam")
+
+
+def cryosam_features(dataset):
+    """Which extractor CryoSAM uses: dinov2, or own (the data set's)."""
+    chosen = settings(dataset)
+    features = chosen["baselines"]["cryosam"]["features"]
+    if features == "auto":
+        return "own" if chosen["dino"]["model"] == "compact" else "dinov2"
+    return features
+
+
+def medclip_sam_model(dataset):
+    """Which SAM MedCLIP-SAM gives its box to: vit_b, or own (the data set's)."""
+    chosen = settings(dataset)
+    model = chosen["baselines"]["medclip_sam"]["sam"]
+    if model == "auto":
+        return "own" if chosen["sam"]["model"] == "compact" else "vit_b"
+    return model
+
+
+def weights_part(dataset, key):
+    return read_part(settings(dataset)["baselines"]["weights"], key)
+
+
+def why_not(dataset, method):
+    """Why a row of Table 1 cannot be run here, in one sentence; empty where it can."""
+    if method == "nnunet" and not find_spec("nnunetv2"):
+        return "not installed: pip install nnunetv2==2.7.0 dynamic-network-architectures==0.4.2"
+    reasons = [missing_weights(weights_part(dataset, key)) for key in parts_of(dataset, method)]
+    if method in DESCRIBED:
+        try:
+            read_descriptions(settings(dataset)["baselines"]["descriptions"], method)
+        except InputError as error:
+            reasons.append(str(error).rstrip("."))
+    return "; ".join(filter(None, reasons))
+
+
+def runnable(dataset):
+    """The comparison methods that are asked for and can be run."""
+    return [m for m in settings(dataset)["baselines"]["methods"] if not why_not(dataset, m)]
+
+
+def weights_of(key):
+    """A function of the wildcards that gives the files of an entry of baselines.weights."""
+
+    def files(wildcards):
+        part = weights_part(wildcards.dataset, key)
+        folder = folder_of(part)
+        if folder is None:
+            raise WorkflowError(f"{missing_weights(part)}.")
+        return [str(folder / file) for file in part.files]
+
+    return files
+
+
+def descriptions_of(method):
+    """A function of the wildcards that gives the file with the method's texts, once it holds some."""
+
+    def file(wildcards):
+        path = settings(wildcards.dataset)["baselines"]["descriptions"]
+        or_stop(read_descriptions, path, method)
+        return path
+
+    return file
+
+
+def checksums_of(key):
+    """The same for file name -> sha256."""
+    return lambda wildcards: dict(weights_part(wildcards.dataset, key).files)
+
+
+def parts_of_run():
+    """The pretrained models of the run's rows that are not the user's own copies."""
+    return [
+        part
+        for dataset in config["run"]
+        for method in settings(dataset)["baselines"]["methods"]
+        for part in (weights_part(dataset, key) for key in parts_of(dataset, method))
+        if not part.folder
+    ]
+
+
+def missing_weight_files(wildcards):
+    """What `baseline_weights` has to fetch: the files of the models that are not here yet."""
+    parts = [part for part in parts_of_run() if not folder_of(part)]
+    files = list(dict.fromkeys(str(part.target / file) for part in parts for file in part.files))
+    if files and is_offline():
+        raise WorkflowError(
+            f"HF_HUB_OFFLINE is set, so nothing is fetched. Unset it, or copy these by hand: {', '.join(files)}."
+        )
+    return files
+
+
 # ---- targets
 
 # What a target makes of a data set: files under its results; the splits of which one case must
@@ -191,7 +303,7 @@ PRODUCTS = {
     "fig2": (["figures/fig2.*"], ["test"], None),
     "fig3a": (["figures/fig3a.*"], ["train"], True),
     "fig3b": (["figures/fig3b.*"], ["val"], True),
-    "baselines": (["predictions/{baseline}/{case}.nii.gz"], ["test"], True),
+    "baselines": (["predictions/{baseline}/{case}.nii.gz", "tables/table1.*"], ["test"], True),
 }
 SUFFIXES = {"figures": ("png", "pdf"), "tables": ("csv", "md", "tex")}
 
@@ -215,7 +327,7 @@ def products(dataset, name):
             [f"results/{dataset}/{each}" for each in patterns_of_types],
             case=names,
             ours=ours(dataset),
-            baseline=settings(dataset)["baselines"]["methods"],
+            baseline=runnable(dataset),
         )
     return list(dict.fromkeys(paths))
 
@@ -234,6 +346,19 @@ def of_run(*names):
         return found
 
     return paths
+
+
+def joint_table(wildcards):
+    """Table 1 with a column group for each data set, where several have labelled test cases."""
+    several = len([d for d in config["run"] if products(d, "table1")]) > 1
+    return expand("results/tables/table1.{type}", type=SUFFIXES["tables"]) if several else []
+
+
+def not_run(dataset):
+    """The rows that are asked for and cannot be run, as lines for the user."""
+    methods = settings(dataset)["baselines"]["methods"]
+    reasons = {method: why_not(dataset, method) for method in methods}
+    return [f"{method}: not run: {reason}." for method, reason in reasons.items() if reason]
 
 
 def unlabelled(dataset):

@@ -1,14 +1,16 @@
 # DSC and ASSD of each method, the precision of the ROI sets, and the tables made of them.
 from dataclasses import asdict
 
-from umsam.evaluation.methods import ablation_methods, comparison_rows
+from umsam.evaluation.methods import ablation_methods, baseline, comparison_rows
 
 
 def compared(wildcards):
     """The rows of Table 1."""
     chosen = settings(wildcards.dataset)
+    methods = chosen["baselines"]["methods"]
     return comparison_rows(
-        chosen["baselines"]["methods"],
+        methods,
+        {method: why_not(wildcards.dataset, method) for method in methods},
         chosen["training"]["variants"],
         chosen["training"]["seeds"],
         {split: len(cases(wildcards.dataset, split, labelled=True)) for split in SPLITS},
@@ -40,13 +42,23 @@ def ablated_metrics(wildcards):
     return expand("results/{dataset}/metrics/{method}.csv", dataset=wildcards.dataset, method=methods)
 
 
+def validated(pattern):
+    """Files of the labelled validation cases, for the networks: no other method is chosen by them."""
+    files = per_case(pattern, "val", labelled=True)
+    return lambda wildcards: [] if baseline(wildcards.method) else files(wildcards)
+
+
+def tables_of_run(wildcards):
+    return [path for dataset in config["run"] for path in products(dataset, "table1") if path.endswith("csv")]
+
+
 ruleorder: pseudo_label_metrics > metrics
 
 
 rule metrics:
     input:
-        val=per_case("results/{dataset}/predictions/{method}/{case}.nii.gz", "val", labelled=True),
-        val_labels=per_case("results/{dataset}/labels/{case}.nii.gz", "val", labelled=True),
+        val=validated("results/{dataset}/predictions/{method}/{case}.nii.gz"),
+        val_labels=validated("results/{dataset}/labels/{case}.nii.gz"),
         test=per_case("results/{dataset}/predictions/{method}/{case}.nii.gz", "test", labelled=True),
         test_labels=per_case("results/{dataset}/labels/{case}.nii.gz", "test", labelled=True),
     output:
@@ -56,7 +68,7 @@ rule metrics:
     benchmark:
         "results/{dataset}/benchmarks/metrics/{method}.tsv"
     wildcard_constraints:
-        method="[a-z0-9_]+",
+        method="[a-z0-9_.]+",
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -120,6 +132,35 @@ rule comparison_table:
         code=code("comparison_table"),
     script:
         "../workflow_scripts/comparison_table.py"
+
+
+# The tables of several data sets side by side, as the paper prints its two.
+rule joint_table:
+    input:
+        tables_of_run,
+    output:
+        csv="results/tables/table1.csv",
+        md=report(
+            "results/tables/table1.md",
+            caption="../captions/joint_table.rst",
+            category="all data sets",
+            labels={"result": "Table 1"},
+        ),
+        tex="results/tables/table1.tex",
+    log:
+        "logs/joint_table.log",
+    benchmark:
+        "results/benchmarks/joint_table.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code("joint_table"),
+    script:
+        "../workflow_scripts/joint_table.py"
 
 
 rule ablation_table:

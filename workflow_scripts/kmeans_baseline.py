@@ -9,8 +9,8 @@ with job(snakemake):
     from pathlib import Path
 
     from umsam.baselines.kmeans import best_cluster, cluster_feature_maps, cluster_intensity
-    from umsam.data.volumes import read_array, read_volume, write_volume
-    from umsam.files import whole
+    from umsam.baselines.prediction import write_prediction
+    from umsam.data.volumes import read_array, read_volume
 
     volume = read_volume(snakemake.input.volume)
     label = read_array(snakemake.input.label) > 0
@@ -40,7 +40,5 @@ with job(snakemake):
     seconds = time.perf_counter() - start
 
     best = best_cluster(clusters, label, k)
-    write_volume(snakemake.output.mask, clusters == best, like=volume)
-    with whole(snakemake.output.time) as path:
-        path.write_text(json.dumps({"seconds": round(seconds, 4), "cluster": best, "k": k}) + "\n")
+    write_prediction(snakemake.output, clusters == best, volume, seconds, cluster=best, k=k)
     logging.info("cluster %d of %d fits the label best, %.1f s", best, k, seconds)

@@ -112,6 +112,8 @@ def test_like_of_like_and_circles(config):
         (["training", "crop"], 250, "250 is not a multiple of 16"),
         (["datasets", "phantom", "labels"], "x", "datasets.phantom: unknown key 'labels'"),
         (["datasets", "promise12", "training", "epoch"], 3, "did you mean 'epochs'"),
+        (["baselines", "methods"], ["sam_box"], "'sam_box' is not a row of Table 1: sam_point"),
+        (["baselines", "weights", "sam2", "files"], {}, "baselines.weights.sam2.files"),
         (["colour"], 1, "top level: unknown key 'colour'"),
     ],
 )

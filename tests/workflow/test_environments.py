@@ -10,7 +10,11 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
-PIP_NAME = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+PIP_NAME = {
+    "pytorch": "torch",
+    "matplotlib-base": "matplotlib",
+    "open-clip-torch": "open_clip_torch",
+}
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 
 
@@ -48,7 +52,8 @@ while waiting:  # what is listed, and what that needs in turn
     waiting += [re.match(r"[\\w.-]+", n).group() for n in needs if "extra ==" not in n]
 here = metadata.packages_distributions()
 foreign = {{m for m, owners in here.items()
-           if not {{re.sub(r"[-_.]+", "-", o).lower() for o in owners}} & names}}
+           if m not in sys.stdlib_module_names
+           and not {{re.sub(r"[-_.]+", "-", o).lower() for o in owners}} & names}}
 from importlib.machinery import PathFinder
 class Wall(PathFinder):
     @classmethod
@@ -68,7 +73,7 @@ for script in {scripts!r}:
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda path: path.name)
 def test_scripts_import_nothing_that_their_environment_lacks(environment):
     scripts = scripts_of(environment)
-    assert len(scripts) >= 4
+    assert scripts
     probe = PROBE.format(
         root=str(SCRIPTS), packages=list(listed(environment)), scripts=list(map(str, scripts))
     )

@@ -129,7 +129,11 @@ EDITS = {
     ),
     "the DINO module": (
         ("workflow_scripts/umsam/pseudo_labels/dino.py", "", "UNUSED = 1\n"),
-        {"dino_features", *AFTER_FEATURES, "kmeans_baseline", *END},
+        {"dino_features", *AFTER_FEATURES, "kmeans_baseline", "cryosam", *END},
+    ),
+    "the simulated clicks": (
+        ("workflow_scripts/umsam/baselines/prompts.py", "", "UNUSED = 1\n"),
+        {"sam_prompts", "cryosam", "metrics", "comparison_table", *END},
     ),
     "DINO's features instead of SAM's": (
         in_phantom("features: sam, k: 6", "features: dino, k: 6"),

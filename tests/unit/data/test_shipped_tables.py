@@ -31,5 +31,5 @@ def test_the_files_of_the_fetal_sample_are_those_of_its_sheet():
 
 def test_weights_are_pinned():
     files = read_remote_files(RESOURCES / "weights.tsv")
-    assert set(files) == {"sam_vit_b.pth", "sam_vit_l.pth", "sam_vit_h.pth"}
+    assert set(files) == {f"sam_vit_{size}.pth" for size in "tblh"}
     assert all(file.sha256 and file.url.startswith("https://") for file in files.values())

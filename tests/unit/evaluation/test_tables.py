@@ -3,7 +3,15 @@
 import pandas as pd
 import pytest
 
-from umsam.evaluation.methods import ablation_methods, comparison_rows
+from umsam.evaluation.methods import (
+    BASELINES as ROWS,
+)
+from umsam.evaluation.methods import (
+    ablation_methods,
+    baseline,
+    box_scale,
+    comparison_rows,
+)
 from umsam.evaluation.tables import (
     COMPARISON_COLUMNS,
     ablation_summary,
@@ -12,21 +20,28 @@ from umsam.evaluation.tables import (
     comparison_notes,
     comparison_table,
     comparison_text,
+    joint_order,
+    joint_text,
     latex,
     markdown,
     precision_text,
 )
 
 ORDER = [
+    *["SAM"] * 3,
+    *["SAM2"] * 2,
+    "CryoSAM",
     "K-means (intensity)",
     "K-means (DINO)",
+    "SaLIP",
+    "MedCLIP-SAM",
     "FullySup",
     "FullySup (last epoch)",
     "Ours",
     "Ours (last epoch)",
 ]
 EVERYWHERE = {"train": 3, "val": 1, "test": 2}
-BASELINES = ["kmeans_intensity", "kmeans_dino"]
+BASELINES = list(ROWS)
 VARIANTS = ["plkd", "plkd_cfkd", "plkd_cckd", "triple", "supervised"]
 
 
@@ -42,7 +57,7 @@ def metrics(test, val=(), flags=None):
 
 
 def rows_of(**labelled):
-    return comparison_rows(BASELINES, VARIANTS, [3, 4], EVERYWHERE | labelled)
+    return comparison_rows(BASELINES, {}, VARIANTS, [3, 4], EVERYWHERE | labelled)
 
 
 def test_rows_follow_the_paper_and_name_their_predictions():
@@ -72,10 +87,33 @@ def test_what_cannot_be_run_says_why():
     assert skipped["FullySup"] == "no training case has a label"
     assert skipped["Ours"] == ""
     assert all(row.skipped == "no test case has a label" for row in rows_of(test=0))
-    fewer = comparison_rows(BASELINES[:1], ["triple"], [0], EVERYWHERE)
-    skipped = {row.name: row.skipped for row in fewer}
-    assert "supervised" in skipped["FullySup"]
-    assert "kmeans_dino" in skipped["K-means (DINO)"]
+    fewer = comparison_rows(
+        ["cryosam", "sam2_box"], {"sam2_box": "a file is missing"}, ["triple"], [0], EVERYWHERE
+    )
+    skipped = {row.method: row.skipped for row in fewer}
+    assert "supervised" in skipped["supervised_seed0"]
+    assert skipped["kmeans_dino"] == "not in baselines.methods"
+    assert skipped["sam2_box"] == "a file is missing"
+    assert skipped["cryosam"] == skipped["triple_seed0"] == ""
+
+
+def test_rows_beyond_the_paper_are_shown_where_they_are_asked_for():
+    asked = ["nnunet", "sam_box_2", "sam_box_1.05", "sam_box_1.3"]
+    methods = [row.method for row in comparison_rows(asked, {}, VARIANTS, [0], EVERYWHERE)]
+    at = methods.index("sam_box_1.4")
+    assert methods[at : at + 4] == ["sam_box_1.4", "sam_box_1.05", "sam_box_2", "sam2_point"]
+    assert methods[methods.index("medclip_sam") + 1] == "nnunet"
+    assert methods[-1] == "triple_seed0_last"  # ours last
+    assert "nnunet" not in [row.method for row in rows_of()]
+    without = comparison_rows(asked, {}, VARIANTS, [0], EVERYWHERE | {"train": 0})
+    reasons = {row.method: row.skipped for row in without}
+    assert reasons["nnunet"] == "no training case has a label"
+
+
+def test_methods_by_name():
+    assert baseline("sam_box_1.05").prompt == "1.05 bbox/slice"
+    assert (box_scale("sam_box_1.05"), box_scale("sam_point")) == (1.05, None)
+    assert baseline("triple_seed0") is None
 
 
 def test_comparison_by_hand():
@@ -91,7 +129,9 @@ def test_comparison_by_hand():
     assert ours["assd_mm_mean"] == pytest.approx(7)
     assert ours["assd_voxel_mean"] == pytest.approx(3.5)
     assert ours["seconds_per_volume"] == 2
+    assert (ours["prompt"], ours["row"], ours["not_run"]) == ("/", "triple_seed3", "")
     missing = table.set_index("method").loc["FullySup"]
+    assert missing["not_run"] == "no training case has a label"
     assert missing["n"] == 0
     assert pd.isna(missing["dsc_mean"])
 
@@ -106,9 +146,12 @@ def test_notes_name_what_is_missing():
     rows = rows_of(train=0)
     values = {row.method: metrics([0.8, 0.0], flags=["", "empty prediction"]) for row in rows}
     notes = "\n".join(comparison_notes(rows, values, ["case-9"]))
-    assert "FullySup: not run, no training case has a label." in notes
+    told = "FullySup, FullySup (last epoch): not run, no training case has a label."
+    assert told in notes  # one note a reason
+    assert "SAM (1.3 bbox/slice): empty prediction on 1 of 2 volumes" in notes
     assert "Ours: empty prediction on 1 of 2 volumes" in notes
     assert "case-9" in notes
+    assert "SaLIP: seconds leave out everything mode" in notes
 
 
 def test_printed_like_the_paper():
@@ -117,7 +160,7 @@ def test_printed_like_the_paper():
     table[["dsc_std", "assd_mm_mean", "assd_mm_std"]] = [0.0487, 0.76, 0.88]
     for style, sign in (("md", "±"), ("tex", r"$\pm$")):
         _, (cells,) = comparison_text(table, style)
-        assert cells[3:5] == [f"90.15 {sign} 4.87", f"0.76 {sign} 0.88"]
+        assert cells[4:6] == [f"90.15 {sign} 4.87", f"0.76 {sign} 0.88"]
 
 
 def test_every_line_of_a_printed_table_has_the_header_s_cells():
@@ -131,6 +174,51 @@ def test_every_line_of_a_printed_table_has_the_header_s_cells():
     body = [line for line in tex.splitlines() if line.endswith(r"\\")]
     assert {line.count("&") for line in body} == {len(header) - 1}
     assert r"50 \% of a\_set" in tex
+
+
+def joint():
+    """Two data sets; the second lacks FullySup and has a row more."""
+    first = rows_of()
+    second = [
+        row
+        for asked in [[*BASELINES, "sam_box_2"]]
+        for row in comparison_rows(asked, {}, VARIANTS, [3], EVERYWHERE | {"train": 0})
+    ]
+    parts = []
+    for name, rows, value in (("a_set", first, 0.9), ("b", second, 0.5)):
+        values = {row.method: metrics([value]) for row in rows}
+        parts.append(comparison_table(name, rows, values))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_data_sets_side_by_side():
+    table = joint()
+    order = joint_order(table)
+    assert len(order) == len(set(order)) == len(ORDER) + 1
+    assert order.index("sam_box_2") == order.index("sam_box_1.4") + 1
+    assert order[-1] == "triple_seed3_last"
+    header, cells = joint_text(table, "md")
+    assert header[3:] == [
+        f"{name}: {column}"
+        for name in ("a_set", "b")
+        for column in ("DSC (%)", "ASSD (mm)", "s / volume")
+    ]
+    printed = dict(zip(order, cells, strict=True))
+    assert printed["triple_seed3"][3] == "90.00 ± 0.00"
+    assert printed["triple_seed3"][6] == "50.00 ± 0.00"
+    assert printed["supervised_seed3"][3] == "90.00 ± 0.00"
+    assert printed["supervised_seed3"][6:] == ["not run", "", ""]
+    assert printed["sam_box_2"][3:6] == ["-"] * 3
+    assert printed["sam_box_2"][6] == "50.00 ± 0.00"
+    assert joint_text(table, "tex")[0][3] == r"a\_set: DSC (\%)"
+
+
+def test_a_joint_table_of_files_read_back(tmp_path):
+    """Empty reasons come back from a CSV as missing values; the text is the same."""
+    table = joint()
+    table.to_csv(tmp_path / "t.csv", index=False)
+    again = pd.read_csv(tmp_path / "t.csv", dtype={"not_run": str})
+    assert joint_text(again, "md") == joint_text(table, "md")
 
 
 def test_ablation_keeps_every_seed_and_case():

@@ -1,6 +1,7 @@
 """Loading SAM: files in the official format, and what is said of the wrong ones."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,13 @@ from segment_anything import sam_model_registry
 from tiny_sam import tiny_sam
 
 from umsam.errors import InputError
-from umsam.pseudo_labels.sam import GENERATOR_DEFAULTS, MODELS, generator_settings, load_sam
+from umsam.pseudo_labels.sam import (
+    GENERATOR_DEFAULTS,
+    MODELS,
+    OFFICIAL,
+    generator_settings,
+    load_sam,
+)
 
 BUILDERS = {"vit_b": tiny_sam}
 
@@ -48,6 +55,46 @@ def test_a_real_vit_b_is_read(tmp_path):
     assert loaded.image_encoder.img_size == 1024
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_mobile_sam_is_what_its_own_package_builds(tmp_path):
+    """Random weights in MobileSAM's format: the same encoder to the last buffer, the same masks."""
+    import numpy as np
+    from mobile_sam import SamPredictor as TheirPredictor
+    from mobile_sam import sam_model_registry as their_registry
+    from segment_anything import SamPredictor
+
+    torch.manual_seed(0)
+    theirs = their_registry["vit_t"](checkpoint=None)
+    with torch.no_grad():
+        for name, value in theirs.named_parameters():
+            if "attention_biases" in name:
+                value.normal_()  # tables in the attention are made of them when weights are in
+    path = tmp_path / "mobile_sam.pt"
+    torch.save(theirs.state_dict(), path)
+    ours, theirs = load_sam("vit_t", path, "cpu"), theirs.eval()
+    assert same(ours, theirs)
+    assert type(ours.image_encoder) is type(theirs.image_encoder)
+    buffers = dict(theirs.image_encoder.named_buffers())
+    assert any(name.endswith(".ab") for name in buffers)
+    for name, value in ours.image_encoder.named_buffers():
+        assert torch.equal(value, buffers.pop(name)), name
+    assert not buffers
+    embedding = torch.randn(1, 256, 64, 64)
+    answers = []
+    for predictor in (SamPredictor(ours), TheirPredictor(theirs)):
+        predictor.features, predictor.is_image_set = embedding, True
+        predictor.original_size, predictor.input_size = (32, 48), (683, 1024)
+        answers.append(predictor.predict(np.array([[20, 10]]), np.array([1])))
+    assert all((a == b).all() for a, b in zip(*answers, strict=True))
+
+
+def test_mobile_sam_without_its_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mobile_sam", None)
+    (tmp_path / "mobile_sam.pt").touch()
+    with pytest.raises(InputError, match="pip install mobilesam-mirror"):
+        load_sam("vit_t", tmp_path / "mobile_sam.pt", "cpu")
+
+
 def test_the_sha256_is_checked(checkpoint):
     digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
     load_sam("vit_b", checkpoint, "cpu", digest, BUILDERS)
@@ -62,7 +109,7 @@ def test_a_missing_file_is_named_with_the_remedy(tmp_path, model):
     message = str(caught.value)
     assert "none.pth" in message
     assert "sam.checkpoint" in message
-    assert ("https://dl.fbaipublicfiles.com" in message) == (model != "compact")
+    assert OFFICIAL.get(model, "ships as resources/compact_sam.pt") in message
 
 
 def test_weights_of_another_model_are_refused(tmp_path):

@@ -3,71 +3,124 @@
 Needed while the workflow is planned, so it imports the standard library alone.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-BASELINES = {"kmeans_intensity": "K-means (intensity)", "kmeans_dino": "K-means (DINO)"}
 NETWORKS = {"supervised": "FullySup", "triple": "Ours"}
 ABLATION = ("none", "plkd", "plkd_cfkd", "plkd_cckd", "triple")
+NO_PROMPT = "/"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What Table 1 prints of a comparison method: its name, its prompts, what it was told."""
+
+    name: str
+    prompt: str
+    supervision: str
+
+
+# The paper's rows, in its order.
+BASELINES = {
+    "sam_point": Baseline("SAM", "1 fg + 1 bg/slice", "clicks"),
+    "sam_box_1.3": Baseline("SAM", "1.3 bbox/slice", "boxes"),
+    "sam_box_1.4": Baseline("SAM", "1.4 bbox/slice", "boxes"),
+    "sam2_point": Baseline("SAM2", "1 fg/volume", "1 click"),
+    "sam2_box": Baseline("SAM2", "1 bbox/volume", "1 box"),
+    "cryosam": Baseline("CryoSAM", "1 fg/volume", "1 click"),
+    "kmeans_intensity": Baseline("K-means (intensity)", NO_PROMPT, "GT-chosen cluster"),
+    "kmeans_dino": Baseline("K-means (DINO)", NO_PROMPT, "GT-chosen cluster"),
+    "salip": Baseline("SaLIP", NO_PROMPT, "slice labels"),
+    "medclip_sam": Baseline("MedCLIP-SAM", NO_PROMPT, "slice labels"),
+}
+# From outside the paper: shown only where they are asked for.
+EXTRA = {"nnunet": Baseline("nnU-Net v2", NO_PROMPT, "dense labels")}
+SAM_BOX = re.compile(r"sam_box_(\d+(?:\.\d+)?)")
+
+
+def baseline(method: str) -> Baseline | None:
+    """The comparison method of that name, boxes of any scale included; None for a network."""
+    scale = SAM_BOX.fullmatch(method)
+    other = Baseline("SAM", f"{scale[1]} bbox/slice", "boxes") if scale else None
+    return BASELINES.get(method) or EXTRA.get(method) or other
+
+
+def box_scale(method: str) -> float | None:
+    """The factor by which ``sam_box_1.3`` enlarges a box; None for any other method."""
+    scale = SAM_BOX.fullmatch(method)
+    return float(scale[1]) if scale else None
 
 
 @dataclass(frozen=True)
 class Row:
     """A row of the comparison.
 
-    name: what the table prints; method: the folder under ``predictions/``; supervision: which
-    labels it has seen; skipped: why there is nothing to show (empty if there is).
+    name: what the table prints; method: the folder under ``predictions/``; supervision: what the
+    row was told of the labels; prompt: what a user would give; skipped: why there is nothing to
+    show (empty if there is).
     """
 
     name: str
     method: str
     supervision: str
+    prompt: str = NO_PROMPT
     skipped: str = ""
 
 
+def shown_baselines(asked: Sequence[str]) -> list[str]:
+    """Methods with a row: the paper's in its order, and whatever else is asked for.
+
+    Boxes of other scales follow the paper's; methods from outside the paper come last.
+    """
+    boxes = sorted({m for m in asked if box_scale(m)} - set(BASELINES), key=box_scale)
+    order = list(BASELINES)
+    after = order.index("sam_box_1.4") + 1
+    return [*order[:after], *boxes, *order[after:], *(m for m in EXTRA if m in asked)]
+
+
 def comparison_rows(
-    baselines: Sequence[str],
+    asked: Sequence[str],
+    missing: Mapping[str, str],
     variants: Sequence[str],
     seeds: Sequence[int],
     labelled: Mapping[str, int],
 ) -> list[Row]:
-    """The rows of Table 1 in the paper's order, with the first of the seeds.
+    """The rows of Table 1 in the paper's order, ours last, with the first of the seeds.
 
     Parameters
     ----------
-    baselines, variants
+    asked, variants
         What the configuration asks for (``baselines.methods``, ``training.variants``).
+    missing
+        Method -> why it cannot be run (its weights or its package are not here).
     labelled
         Number of cases with a label in each split (train, val, test).
     """
     no_test = "" if labelled.get("test") else "no test case has a label"
-    rows = [
-        Row(
-            name,
-            method,
-            "GT-chosen cluster",
-            no_test or ("" if method in baselines else f"{method} is not in baselines.methods"),
-        )
-        for method, name in BASELINES.items()
-    ]
+    no_train = "" if labelled.get("train") else "no training case has a label"
+    rows = []
+    for method in shown_baselines(asked):
+        row = baseline(method)
+        not_asked = "" if method in asked else "not in baselines.methods"
+        of_training = no_train if row.supervision == "dense labels" else ""
+        skipped = no_test or not_asked or of_training or missing.get(method, "")
+        rows.append(Row(row.name, method, row.supervision, row.prompt, skipped))
     by_validation = "none; checkpoint by validation labels" if labelled.get("val") else "none"
     for variant, name in NETWORKS.items():
-        skipped = no_test
-        if not skipped and variant not in variants:
-            skipped = f"{variant} is not in training.variants"
-        if not skipped and variant == "supervised" and not labelled.get("train"):
-            skipped = "no training case has a label"
         dense = variant == "supervised"
+        not_asked = "" if variant in variants else f"{variant} is not in training.variants"
+        skipped = no_test or not_asked or (no_train if dense else "")
         method = f"{variant}_seed{seeds[0]}"
-        rows.append(Row(name, method, "dense labels" if dense else by_validation, skipped))
-        rows.append(
-            Row(
-                f"{name} (last epoch)",
-                f"{method}_last",
-                "dense labels" if dense else "none",
-                skipped,
+        for ending, label in (("", by_validation), ("_last", "none")):
+            rows.append(
+                Row(
+                    f"{name} (last epoch)" if ending else name,
+                    method + ending,
+                    "dense labels" if dense else label,
+                    skipped=skipped,
+                )
             )
-        )
     return rows
 
 

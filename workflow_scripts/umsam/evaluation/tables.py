@@ -5,11 +5,12 @@ percent. Every standard deviation is the sample's (n - 1); it is 0 for a single 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from umsam.evaluation.methods import ABLATION, Row
+from umsam.evaluation.methods import ABLATION, NO_PROMPT, Row
 
 METRICS = ("dsc", "assd_mm", "assd_voxel")
 COMPARISON_COLUMNS = [
@@ -19,7 +20,11 @@ COMPARISON_COLUMNS = [
     "n",
     *(f"{metric}_{statistic}" for metric in METRICS for statistic in ("mean", "std")),
     "seconds_per_volume",
+    "prompt",
+    "row",
+    "not_run",
 ]
+SECONDS_LEAVE_OUT = {"salip": "everything mode, whose masks are those of the pseudo-labels"}
 SET_NAMES = {"omega_0": "every ROI", "valid": "after shape priors", "target": "pseudo-labels"}
 VARIANT_NAMES = {
     "none": "no training",
@@ -57,6 +62,9 @@ def comparison_table(
             "method": row.name,
             "supervision": row.supervision,
             "n": 0,
+            "prompt": row.prompt,
+            "row": row.method,
+            "not_run": row.skipped,
         }
         if not row.skipped:
             test = metrics[row.method].query("split == 'test'")
@@ -75,36 +83,94 @@ def comparison_notes(
 ) -> list[str]:
     """What a reader of Table 1 has to know: empty masks, rows not run, cases not scored."""
     notes = ["Mean ± sample standard deviation over the volumes (0 for a single one)."]
+    reasons: dict[str, list[str]] = {}
     for row in rows:
         if row.skipped:
-            notes.append(f"{row.name}: not run, {row.skipped}.")
+            reasons.setdefault(row.skipped, []).append(label(row))
             continue
         test = metrics[row.method].query("split == 'test'")
         for flag, count in test["flags"].replace("", np.nan).value_counts().items():
             penalty = "DSC 1, ASSD 0" if flag == "both empty" else "DSC 0, ASSD = image diagonal"
-            notes.append(f"{row.name}: {flag} on {count} of {len(test)} volumes ({penalty}).")
+            notes.append(f"{label(row)}: {flag} on {count} of {len(test)} volumes ({penalty}).")
+        if row.method in SECONDS_LEAVE_OUT:
+            notes.append(f"{label(row)}: seconds leave out {SECONDS_LEAVE_OUT[row.method]}.")
+    notes += [f"{', '.join(names)}: not run, {reason}." for reason, names in reasons.items()]
     if unlabelled:
         notes.append(f"Not scored, for want of a label: {', '.join(unlabelled)}.")
     return notes
 
 
+def label(row: Row) -> str:
+    """A row's name with its prompt, which tells apart the rows of one method."""
+    return row.name if row.prompt == NO_PROMPT else f"{row.name} ({row.prompt})"
+
+
 def comparison_text(table: pd.DataFrame, style: str) -> tuple[list[str], list[list[str]]]:
     """Header and printed cells of Table 1; `style` is ``md`` or ``tex``."""
-    header = ["Method", "Supervision", "n", percent("DSC", style), "ASSD (mm)", "ASSD (voxels)"]
+    header = ["Method", "Prompt type", "Supervision", "n", *numbers_header(style)[:2]]
+    header += ["ASSD (voxels)", "s / volume"]
     cells = []
     for row in table.to_dict("records"):
-        numbers = (
-            [
-                plus_minus(row["dsc_mean"], row["dsc_std"], style, 100),
-                plus_minus(row["assd_mm_mean"], row["assd_mm_std"], style),
-                plus_minus(row["assd_voxel_mean"], row["assd_voxel_std"], style),
-                number(row["seconds_per_volume"]),
-            ]
-            if row["n"]
-            else ["not run", "", "", ""]
+        dsc, assd, seconds = printed_numbers(row, style)
+        voxels = (
+            plus_minus(row["assd_voxel_mean"], row["assd_voxel_std"], style) if row["n"] else ""
         )
-        cells.append([row["method"], row["supervision"], str(row["n"]), *numbers])
-    return [*header, "s / volume"], cells
+        told = [row["method"], row["prompt"], row["supervision"], str(row["n"])]
+        cells.append([*told, dsc, assd, voxels, seconds])
+    return header, cells
+
+
+def numbers_header(style: str) -> list[str]:
+    """Of the columns that Table 1 has for each data set."""
+    return [percent("DSC", style), "ASSD (mm)", "s / volume"]
+
+
+def printed_numbers(row: Mapping[str, Any], style: str) -> list[str]:
+    """DSC, ASSD in mm and seconds a volume of one line of Table 1, or "not run"."""
+    if not row["n"]:
+        return ["not run", "", ""]
+    return [
+        plus_minus(row["dsc_mean"], row["dsc_std"], style, 100),
+        plus_minus(row["assd_mm_mean"], row["assd_mm_std"], style),
+        number(row["seconds_per_volume"]),
+    ]
+
+
+def joint_text(table: pd.DataFrame, style: str) -> tuple[list[str], list[list[str]]]:
+    """Header and printed cells of several data sets' Table 1 side by side, ours last.
+
+    `table` is their concatenation. A row that one of them lacks is "-" there; what a row was told
+    is printed as the first data set has it.
+    """
+    datasets = list(table["dataset"].unique())
+    header = ["Method", "Prompt type", "Supervision"]
+    header += [f"{name}: {column}" for name in datasets for column in numbers_header(style)]
+    if style == "tex":
+        header = [escaped_name(cell) for cell in header]
+    cells = []
+    for key in joint_order(table):
+        lines = table[table["row"] == key].set_index("dataset", drop=False)
+        first = lines.iloc[0]
+        cell = [first["method"], first["prompt"], first["supervision"]]
+        for name in datasets:
+            known = name in lines.index
+            cell += printed_numbers(lines.loc[name].to_dict(), style) if known else ["-"] * 3
+        cells.append(cell)
+    return header, cells
+
+
+def joint_order(table: pd.DataFrame) -> list[str]:
+    """The rows of all data sets, each after the one that it follows where it first appears."""
+    order: list[str] = []
+    for _, lines in table.groupby("dataset", sort=False):
+        at = 0
+        for key in lines["row"]:
+            if key in order:
+                at = order.index(key) + 1
+            else:
+                order.insert(at, key)
+                at += 1
+    return order
 
 
 # --- ablation (Fig. 3b) ----------------------------------------------------------------------
@@ -220,6 +286,11 @@ def latex(
     lines += [r"\toprule", f"{' & '.join(header)} \\\\", r"\midrule"]
     lines += [f"{' & '.join(row)} \\\\" for row in cells]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def escaped_name(text: str) -> str:
+    """A name with underscores made safe for LaTeX; commands in it stay."""
+    return text.replace("_", r"\_")
 
 
 def escaped(text: str) -> str:

@@ -1,6 +1,9 @@
 """Loading SAM: the compact model or Meta's official ones, weights checked and never unpickled.
 
 Official models: Kirillov et al., "Segment Anything", 2023, through the package segment-anything.
+MobileSAM (vit_t): Zhang et al., "Faster Segment Anything", 2023: Meta's prompt encoder and decoder
+behind a TinyViT, which the optional package mobilesam-mirror brings. A checkpoint of the same
+networks with other weights (MedSAM's is a vit_b) is loaded by the same path.
 """
 
 import hashlib
@@ -20,6 +23,10 @@ OFFICIAL = {
     "vit_b": f"{HOST}/sam_vit_b_01ec64.pth",
     "vit_l": f"{HOST}/sam_vit_l_0b3195.pth",
     "vit_h": f"{HOST}/sam_vit_h_4b8939.pth",
+    "vit_t": (
+        "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/"
+        "f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt"
+    ),
 }
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # of all official models
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -63,7 +70,7 @@ def load_sam(
     Parameters
     ----------
     model
-        compact, vit_b, vit_l or vit_h.
+        compact, vit_b, vit_l, vit_h, or vit_t for MobileSAM.
     checkpoint
         A state dict as Meta publishes it (or of the compact model), read with ``weights_only``.
     sha256
@@ -123,8 +130,11 @@ def _official(
     import torch
     from segment_anything import sam_model_registry
 
+    mobile = model == "vit_t"
     with torch.device("meta"):  # no random start that the checkpoint replaces: seconds for ViT-H
-        sam = (builders or sam_model_registry)[model](checkpoint=None)
+        sam = (builders or sam_model_registry)["vit_b" if mobile else model](checkpoint=None)
+    if mobile:
+        sam.image_encoder = _tiny_vit()
     # Only files in PyTorch's zip format can be mapped: ViT-H is then read once, not copied first.
     mapped = zipfile.is_zipfile(checkpoint)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mapped)
@@ -133,6 +143,22 @@ def _official(
     sam.pixel_mean = torch.tensor(PIXEL_MEAN).view(-1, 1, 1)
     sam.pixel_std = torch.tensor(PIXEL_STD).view(-1, 1, 1)
     return sam.float()
+
+
+def _tiny_vit() -> Any:
+    """MobileSAM's encoder; not on the meta device, where its index tables would stay."""
+    import warnings
+
+    with warnings.catch_warnings():  # it imports names that timm has moved
+        warnings.simplefilter("ignore")
+        try:
+            from mobile_sam import sam_model_registry
+        except ImportError as error:
+            raise InputError(
+                "sam.model vit_t: MobileSAM's encoder is not installed: "
+                "pip install mobilesam-mirror==1.0.0."
+            ) from error
+        return sam_model_registry["vit_t"](checkpoint=None).image_encoder
 
 
 def _remedy(model: str) -> str:

@@ -1,0 +1,19 @@
+"""The labelled training cases and the test volumes of a data set in nnU-Net's format."""
+
+from umsam.jobs import job
+
+with job(snakemake):
+    import logging
+
+    from umsam.baselines.nnunet import export_dataset
+    from umsam.evaluation.case_metrics import case_of
+    from umsam.files import whole_directory
+
+    files = snakemake.input
+    images, labels, test_images = (
+        {case_of(path): path for path in paths}
+        for paths in (files.images, files.labels, files.get("test_images", []))
+    )
+    with whole_directory(snakemake.output[0]) as folder:
+        export_dataset(folder, images, labels, test_images)
+    logging.info("%d training cases, %d test volumes", len(images), len(test_images))

@@ -1,0 +1,21 @@
+"""nnU-Net planned and trained on a data set's labelled training cases."""
+
+from umsam.jobs import job
+
+with job(snakemake):
+    from pathlib import Path
+
+    from umsam.baselines.nnunet import train_nnunet
+    from umsam.devices import default_device
+    from umsam.files import whole_directory
+
+    settings = snakemake.params.settings
+    with whole_directory(snakemake.output[0]) as model:
+        train_nnunet(
+            Path(snakemake.input[0]),
+            model,
+            settings["configuration"],
+            settings["trainer"],
+            default_device(),
+            snakemake.threads,
+        )

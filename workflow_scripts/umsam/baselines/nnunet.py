@@ -1,0 +1,142 @@
+"""nnU-Net v2 as a second fully supervised row: a data set in its format, and its commands.
+
+Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image
+segmentation", 2021. The package nnunetv2 is optional; the export needs nothing of it.
+"""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umsam.errors import InputError
+
+log = logging.getLogger(__name__)
+
+ENDING = ".nii.gz"
+
+
+def export_dataset(
+    folder: Path,
+    images: Mapping[str, str | Path],
+    labels: Mapping[str, str | Path],
+    test_images: Mapping[str, str | Path],
+) -> None:
+    """Copy a data set into nnU-Net's raw format: imagesTr, labelsTr, imagesTs, dataset.json.
+
+    Parameters
+    ----------
+    folder
+        Exists and is empty.
+    images, labels
+        Case -> NIfTI file of each training case; labels are 0 and 1. The same cases.
+    test_images
+        The same for the test cases.
+    """
+    if images.keys() != labels.keys():
+        raise ValueError("images and labels are not of the same cases")
+    for name, files, channel in (
+        ("imagesTr", images, "_0000"),
+        ("labelsTr", labels, ""),
+        ("imagesTs", test_images, "_0000"),
+    ):
+        (folder / name).mkdir()
+        for case, source in files.items():
+            shutil.copyfile(source, folder / name / f"{case}{channel}{ENDING}")
+    description = {
+        "channel_names": {"0": "MRI"},  # any name but CT's: intensities are z-scored by volume
+        "labels": {"background": 0, "target": 1},
+        "numTraining": len(images),
+        "file_ending": ENDING,
+    }
+    (folder / "dataset.json").write_text(json.dumps(description, indent=2) + "\n")
+
+
+def train_nnunet(
+    raw: Path, model: Path, configuration: str, trainer: str, device: str, processes: int
+) -> None:
+    """Plan, preprocess and train on all training cases; `model` receives nnU-Net's model folder.
+
+    Parameters
+    ----------
+    raw
+        A folder made by `export_dataset`, named as nnU-Net wants it: DatasetNNN_name.
+    configuration, trainer
+        In nnU-Net's terms: 2d, 3d_fullres, ...; the trainer's name fixes the number of epochs.
+
+    Raises
+    ------
+    InputError
+        nnU-Net is not installed, or one of its commands failed (its own words are in the log).
+    """
+    with tempfile.TemporaryDirectory(dir=model.parent, prefix=".~nnunet~") as work:
+        places = {
+            "nnUNet_raw": str(raw.parent.resolve()),
+            "nnUNet_preprocessed": f"{work}/preprocessed",
+            "nnUNet_results": f"{work}/results",
+        }
+        number = raw.name.removeprefix("Dataset").split("_")[0]
+        workers = str(processes)
+        _run(
+            [
+                *("nnUNetv2_plan_and_preprocess", "-d", number, "-c", configuration),
+                *("-npfp", workers, "-np", workers, "--verify_dataset_integrity"),
+            ],
+            places,
+        )
+        _run(
+            ["nnUNetv2_train", number, configuration, "all", "-tr", trainer, "-device", device],
+            places | {"nnUNet_n_proc_DA": workers},
+        )
+        trained = Path(work) / "results" / raw.name
+        found = list(trained.glob(f"{trainer}__*__{configuration}"))
+        if len(found) != 1 or not (found[0] / "fold_all/checkpoint_final.pth").is_file():
+            raise InputError("nnU-Net left no final checkpoint: its words are above.")
+        shutil.copytree(found[0], model, dirs_exist_ok=True)
+
+
+def load_nnunet(
+    model: str | Path, device: str
+) -> Callable[[NDArray[np.floating], Sequence[float]], NDArray[np.bool_]]:
+    """A function of volume [Z, Y, X] and spacing (z, y, x) that gives the mask [Z, Y, X]."""
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    predictor = nnUNetPredictor(
+        device=torch.device(device),
+        perform_everything_on_device=device != "cpu",
+        allow_tqdm=False,
+    )
+    predictor.initialize_from_trained_model_folder(str(model), ("all",), "checkpoint_final.pth")
+
+    def predict(volume: NDArray[np.floating], spacing: Sequence[float]) -> NDArray[np.bool_]:
+        image = np.ascontiguousarray(volume, np.float32)[None]
+        return predictor.predict_single_npy_array(image, {"spacing": list(spacing)}) > 0
+
+    return predict
+
+
+def _run(command: list[str], places: Mapping[str, str]) -> None:
+    """One of nnU-Net's commands, its output into the log."""
+    program = Path(sys.executable).with_name(command[0])
+    if not program.is_file():
+        raise InputError(f"{program}: no such program. Install nnunetv2 into this environment.")
+    log.info("%s", " ".join(command))
+    done = subprocess.run(
+        [str(program), *command[1:]],
+        env={**os.environ, **places},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    log.info("%s", done.stdout)
+    if done.returncode:
+        raise InputError(f"{command[0]} ended with {done.returncode}: its last words are above.")
