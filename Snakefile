@@ -25,6 +25,7 @@ localrules:
     fig2,
     fig3a,
     fig3b,
+    diagnose,
     baselines,
     baseline_weights,
     from_tables,
@@ -45,6 +46,12 @@ rule all:
 rule pseudo_labels:
     input:
         of_run("pseudo_labels", "sse", "clusters"),
+
+
+# Which step limits the pseudo-labels; training volumes need labels for it.
+rule diagnose:
+    input:
+        of_run("diagnosis"),
 
 
 rule table1:

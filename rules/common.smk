@@ -299,6 +299,7 @@ PRODUCTS = {
     "sse": (["figures/sse.*"], ["train"], None),
     "clusters": (["figures/clusters.*"], ["train"], None),
     "overview": (["figures/overview.*"], SPLITS, None),
+    "diagnosis": (["tables/diagnosis.*"], ["train"], True),
     "table1": (["tables/table1.*"], ["test"], True),
     "fig2": (["figures/fig2.*"], ["test"], None),
     "fig3a": (["figures/fig3a.*"], ["train"], True),

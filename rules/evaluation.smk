@@ -48,6 +48,10 @@ def validated(pattern):
     return lambda wildcards: [] if baseline(wildcards.method) else files(wildcards)
 
 
+def labelled_training_cases(wildcards):
+    return cases(wildcards.dataset, "train", labelled=True)
+
+
 def tables_of_run(wildcards):
     return [path for dataset in config["run"] for path in products(dataset, "table1") if path.endswith("csv")]
 
@@ -245,6 +249,41 @@ rule precision_table:
         code=code("precision_table"),
     script:
         "../workflow_scripts/precision_table.py"
+
+
+# Which step limits the pseudo-labels, where training volumes have labels.
+rule diagnosis:
+    input:
+        masks=per_case("results/{dataset}/sam_masks/{case}", "train", labelled=True),
+        rois=per_case("results/{dataset}/rois/{case}.csv", "train", labelled=True),
+        labels=per_case("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),
+        assignments="results/{dataset}/clusters/assignments.csv",
+        target="results/{dataset}/clusters/target.json",
+    output:
+        csv="results/{dataset}/tables/diagnosis.csv",
+        md=report(
+            "results/{dataset}/tables/diagnosis.md",
+            caption="../captions/diagnosis.rst",
+            category="{dataset}",
+            labels={"result": "Diagnosis"},
+        ),
+        tex="results/{dataset}/tables/diagnosis.tex",
+    log:
+        "logs/{dataset}/diagnosis.log",
+    benchmark:
+        "results/{dataset}/benchmarks/diagnosis.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        cases=labelled_training_cases,
+        target=section("target"),
+        code=code("diagnosis"),
+    script:
+        "../workflow_scripts/diagnosis.py"
 
 
 def finished_results(wildcards):
