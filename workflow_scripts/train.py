@@ -17,7 +17,8 @@ with job(snakemake):
     variant = VARIANTS[snakemake.wildcards.variant]
     files = snakemake.input
     cases = read_training_cases(files.volumes, files.targets, files.get("sam_features", []))
-    dataset = SliceDataset(cases)
+    settings = dict(snakemake.params.settings)
+    dataset = SliceDataset(cases, settings.pop("empty_slices", 1.0))
     logging.info(
         "%d volumes, %d slices, %d of them with a target",
         len(cases),
@@ -40,7 +41,7 @@ with job(snakemake):
     result = train(
         dataset,
         variant,
-        TrainingSettings(**snakemake.params.settings),
+        TrainingSettings(**settings),
         seed=int(snakemake.wildcards.seed),
         device=default_device(),
         validation=validation,

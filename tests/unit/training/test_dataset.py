@@ -7,7 +7,7 @@ import pytest
 
 from umsam.data.volumes import Volume, write_volume
 from umsam.errors import InputError
-from umsam.training.dataset import SliceDataset, read_training_cases
+from umsam.training.dataset import SliceDataset, TrainingCase, read_training_cases
 
 
 @pytest.fixture
@@ -64,6 +64,27 @@ def test_positive_slices(files):
     cases = read_training_cases(files["volumes"], files["targets"])
     cases[0].target[:] = 0
     assert SliceDataset(cases).positive_slices == int(cases[1].target.any())
+
+
+@pytest.mark.parametrize(("share", "seen"), [(1.0, 8), (0.5, 4), (0.0, 0)])
+def test_an_epoch_sees_a_share_of_the_empty_slices(share, seen):
+    target = np.zeros((12, 4, 4), np.uint8)
+    target[[1, 4, 7, 11], 2, 2] = 1
+    dataset = SliceDataset([TrainingCase(np.zeros((12, 4, 4), np.float32), target)], share)
+    rng = np.random.default_rng(0)
+    epochs = [dataset.epoch(rng) for _ in range(60)]
+    for order in epochs:
+        assert len(set(order)) == len(order) == dataset.epoch_length == 4 + seen
+        assert {1, 4, 7, 11} <= set(order)
+    counts = np.bincount(np.concatenate(epochs), minlength=12)[target[:, 2, 2] == 0]
+    assert (counts > 0).all() == (share > 0)  # other empty ones each time
+    assert len({tuple(order) for order in epochs}) > 15
+
+
+def test_an_epoch_without_a_target_sees_one_slice():
+    empty = TrainingCase(np.zeros((3, 4, 4), np.float32), np.zeros((3, 4, 4), np.uint8))
+    dataset = SliceDataset([empty], 0.0)
+    assert len(dataset.epoch(np.random.default_rng(0))) == dataset.epoch_length == 1
 
 
 def test_no_label_at_all(files):

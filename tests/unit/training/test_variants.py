@@ -12,6 +12,7 @@ TRAINING = {
     "lambda_2": 0.01,
     "feature_unit": 1.0,
     "tau": 0.5,
+    "empty_slices": 1.0,
     "detach_teacher_weights": False,
 }
 
@@ -19,11 +20,21 @@ TRAINING = {
 @pytest.mark.parametrize(
     ("variant", "used"),
     [
-        ("plkd", set()),
+        ("plkd", {"empty_slices"}),
         ("supervised", set()),
-        ("plkd_cfkd", {"lambda_1", "feature_unit", "detach_teacher_weights"}),
-        ("plkd_cckd", {"lambda_2", "tau", "detach_teacher_weights"}),
-        ("triple", {"lambda_1", "feature_unit", "lambda_2", "tau", "detach_teacher_weights"}),
+        ("plkd_cfkd", {"empty_slices", "lambda_1", "feature_unit", "detach_teacher_weights"}),
+        ("plkd_cckd", {"empty_slices", "lambda_2", "tau", "detach_teacher_weights"}),
+        (
+            "triple",
+            {
+                "empty_slices",
+                "lambda_1",
+                "feature_unit",
+                "lambda_2",
+                "tau",
+                "detach_teacher_weights",
+            },
+        ),
     ],
 )
 def test_only_what_a_variant_uses(variant, used):

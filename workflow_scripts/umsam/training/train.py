@@ -161,7 +161,7 @@ def _epochs(
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
-    steps = settings.epochs * math.ceil(len(dataset) / settings.batch_size)
+    steps = settings.epochs * math.ceil(dataset.epoch_length / settings.batch_size)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, steps, settings.poly_power)
     history: list[Epoch] = []
     best: Checkpoint | None = None
@@ -241,8 +241,8 @@ def _dsc(prediction: NDArray[np.uint8], label: NDArray[np.uint8]) -> float:
 
 
 def _batches(dataset: SliceDataset, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """All slices once, in random order; the last batch may be smaller."""
-    order = rng.permutation(len(dataset)).tolist()
+    """The epoch's slices once, in random order; the last batch may be smaller."""
+    order = dataset.epoch(rng).tolist()
     for start in range(0, len(order), size):
         yield dataset.batch(order[start : start + size])
 

@@ -38,6 +38,8 @@ def settings_of(variant: str, training: Mapping[str, Any]) -> dict[str, Any]:
     """
     terms = VARIANTS[variant]
     unused = {"variants", "seeds"}
+    if terms.supervised:  # its empty slices are known to be empty
+        unused |= {"empty_slices"}
     if not terms.feature:
         unused |= {"lambda_1", "feature_unit"}
     if not terms.contrastive:
