@@ -66,8 +66,8 @@ class FastGenerator:
     Parameters
     ----------
     settings
-        precision (fp32, tf32 or bf16, see `reduced`), points_per_side (m), points_per_batch (at most),
-        pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
+        precision (fp32, tf32 or bf16, see `reduced`), points_per_side (m), points_per_batch (at
+        most), pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
         crop_n_layers, min_mask_region_area; no nulls.
     """
 
