@@ -66,8 +66,8 @@ class FastGenerator:
     Parameters
     ----------
     settings
-        precision (fp32 or bf16, see `reduced`), points_per_side (m), points_per_batch (at most),
-        pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
+        precision (fp32, tf32 or bf16, see `reduced`), points_per_side (m), points_per_batch (at
+        most), pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
         crop_n_layers, min_mask_region_area; no nulls.
     """
 
@@ -134,7 +134,7 @@ class FastGenerator:
         return _slice_masks(candidates, masks), embedding
 
     def _encode(self, rgb: NDArray[np.uint8]) -> None:
-        """The predictor's image and its embedding, which is float32 in either precision."""
+        """The predictor's image and its embedding, which is float32 in every precision."""
         half = self.settings["precision"] == "bf16"
         with torch.autocast(self.sam.device.type, torch.bfloat16, enabled=half):
             self.predictor.set_image(rgb)
@@ -235,14 +235,14 @@ class FastGenerator:
 
 @contextmanager
 def reduced(precision: str) -> Iterator[None]:
-    """bf16: let matrix products of float32 numbers take what the hardware has; fp32: leave all.
+    """Let products of float32 numbers be rounded to TF32 or bfloat16; fp32 leaves all as it is.
 
-    That is TF32 on a GPU and bfloat16 on a processor with instructions for it; others go on in
-    float32. The setting is the process's, so it is put back.
+    Only where the hardware does it: TF32 on a GPU for both, bfloat16 on some processors. The
+    setting is the process's, so it is put back.
     """
     before = torch.get_float32_matmul_precision()
-    if precision == "bf16":
-        torch.set_float32_matmul_precision("medium")
+    if precision != "fp32":
+        torch.set_float32_matmul_precision({"tf32": "high", "bf16": "medium"}[precision])
     try:
         yield
     finally:
