@@ -180,8 +180,8 @@ rule kmeans_baseline:
         "../envs/torch.yaml"
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=60,
+        mem_mb=by_size(4000, 200),
+        runtime=by_size(10, 5),
         gpu=kmeans_gpus,
     params:
         clustering=kmeans_settings,

@@ -77,8 +77,8 @@ rule metrics:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=by_size(1000, 120, largest_volume),
+        runtime=by_size(30, 20, largest_volume),
     params:
         code=code("metrics"),
     script:
@@ -100,8 +100,8 @@ rule pseudo_label_metrics:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=by_size(1000, 120, largest_volume),
+        runtime=by_size(30, 20, largest_volume),
     params:
         code=code("metrics"),
     script:
