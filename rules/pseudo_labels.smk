@@ -44,6 +44,10 @@ def dino_settings(wildcards):
     return settings(wildcards.dataset)["dino"] if used else None
 
 
+def dino_gpus(wildcards):
+    return 1 if setting("clustering.features")(wildcards) == "dino" else 0
+
+
 # Weights are ancient: their time stamps say nothing, a fresh clone sets them all anew.
 rule everything_mode:
     input:
@@ -111,7 +115,7 @@ rule dino_features:
     resources:
         mem_mb=by_size(4000, 100),
         runtime=by_size(10, 5),
-        gpu=1,
+        gpu=dino_gpus,
     params:
         source=setting("clustering.features"),
         dino=dino_settings,

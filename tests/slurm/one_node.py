@@ -83,7 +83,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_until(true: Callable[[], object], seconds: float, what: str) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"{what}: not within {seconds:g} s"
@@ -113,10 +113,10 @@ class Slurm:
             self._start(
                 "munged", "-F", "--force", *(f"--{name}={path}" for name, path in files.items())
             )
-            wait_until(lambda: Path(files["socket"]).exists(), 20, "munged")
+            wait_until(lambda: Path(files["socket"]).exists(), 60, "munged")
             self._start("slurmctld", "-D", "-c")
             self._start("slurmd", "-D", "-c")
-            wait_until(lambda: "idle" in self.command("sinfo", "-h", "-o", "%t"), 40, "slurmd")
+            wait_until(lambda: "idle" in self.command("sinfo", "-h", "-o", "%t"), 60, "slurmd")
         except BaseException:
             self.__exit__()
             raise

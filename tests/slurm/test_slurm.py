@@ -1,6 +1,6 @@
 """The phantom pipeline through a real SLURM, with everything that goes wrong on a cluster.
 
-One story, told once for all tests: volumes are made on the login node; of four GPU submissions one
+One story, told once for all tests: volumes are made on the login node; of three GPU submissions one
 is cancelled and one meets a damaged file; the same command, typed again while the node is drained,
 finishes the rest once the node is back. Meanwhile a job of another run needs more memory than it
 asked for.
@@ -16,14 +16,16 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+import one_node
 import pandas as pd
 import pytest
-from one_node import GPUS, Slurm, wait_until
+from one_node import GPUS, Slurm, die_with_parent, wait_until
 
 pytestmark = pytest.mark.slurm
 
 CASES = {"site1-01": "train", "site3-02": "val", "site2-02": "test"}
 UNHARMED, CANCELLED, DAMAGED = CASES
+PATIENCE = 900  # seconds for any one thing to happen, on a machine that does much else
 GPU_RULES = {"everything_mode", "dino_features", "train", "predict", "predict_last"}
 SMALL = """
 datasets:
@@ -46,22 +48,25 @@ class Login:
     """A checkout on the login node."""
 
     path: Path
-    runs: int = 0
+    runs: list[subprocess.Popen] = field(default_factory=list)
 
     def start(self, *arguments: str) -> subprocess.Popen:
         """Begin a run; what it prints goes to `output`."""
-        self.runs += 1
-        with open(self.output, "w") as out:
-            words = [sys.executable, "-m", "snakemake", *arguments]
-            return subprocess.Popen(words, cwd=self.path, stdout=out, stderr=out)
+        words = [sys.executable, "-m", "snakemake", *arguments]
+        with open(self.path / f"run{len(self.runs) + 1}.txt", "w") as out:
+            run = subprocess.Popen(
+                words, cwd=self.path, stdout=out, stderr=out, preexec_fn=die_with_parent
+            )
+        self.runs.append(run)
+        return run
 
     def run(self, *arguments: str) -> tuple[int, str]:
-        code = self.start(*arguments).wait(timeout=600)
+        code = self.start(*arguments).wait(PATIENCE)
         return code, self.output.read_text()
 
     @property
     def output(self) -> Path:
-        return self.path / f"run{self.runs}.txt"
+        return self.path / f"run{len(self.runs)}.txt"
 
     def results(self, pattern: str) -> set[str]:
         return {path.name for path in (self.path / "results/phantom").glob(pattern)}
@@ -92,7 +97,7 @@ class Story:
 
 
 def small(login: Login) -> Login:
-    """Four volumes, one epoch, one case a submission; volumes are made without the cluster."""
+    """Three volumes, one epoch, one case a submission; volumes are made without the cluster."""
     rows = [f"{case}\t{case}_T2w.nii.gz\t{case}_mask.nii.gz\t{s}" for case, s in CASES.items()]
     sheet = "\n".join(["case\timage\tlabel\tsplit", *rows, ""])
     (login.path / "resources/small.tsv").write_text(sheet)
@@ -112,6 +117,13 @@ def request_of(slurm: Slurm, job: str) -> dict:
     return {"mb": int(memory), "time": pd.Timedelta(limit), "state": state}
 
 
+def reasons(slurm: Slurm, login: Login) -> set[str]:
+    """Why the jobs of a checkout wait, in SLURM's words."""
+    lines = slurm.command("squeue", "--states=PENDING", "--noheader", "--format=%Z|%r")
+    rows = [line.split("|") for line in lines.splitlines()]
+    return {reason for folder, reason in rows if folder == str(login.path)}
+
+
 def needs_more_memory(slurm: Slurm, login: Login, story: Story) -> None:
     script = login.path / "workflow_scripts/preprocess.py"
     text = script.read_text().replace("with job(snakemake):\n", f"with job(snakemake):{NEEDY}")
@@ -124,17 +136,24 @@ def needs_more_memory(slurm: Slurm, login: Login, story: Story) -> None:
 @pytest.fixture(scope="module")
 def story(slurm, shared_checkout, tmp_path_factory):
     login = small(Login(shared_checkout.path))
+    other = Login(tmp_path_factory.mktemp("other") / "um-sam")
+    try:
+        yield tell(slurm, login, other)
+    finally:
+        for run in (*login.runs, *other.runs):
+            run.kill()
+
+
+def tell(slurm: Slurm, login: Login, other: Login) -> Story:
     volumes = [
-        f"results/phantom/{kind}/{c}.nii.gz" for kind in ("volumes", "labels") for c in CASES
+        f"results/phantom/{kind}/{case}.nii.gz" for kind in ("volumes", "labels") for case in CASES
     ]
     code, text = login.run("--cores", "2", "--configfile", "small.yaml", "--", *volumes)
     assert code == 0, text
-
-    other = Login(tmp_path_factory.mktemp("other") / "um-sam")
     subprocess.run(["cp", "-r", login.path, other.path], check=True)
     subprocess.run(["rm", "-r", other.path / "results"], check=True)
     told = Story(login)
-    beside = threading.Thread(target=needs_more_memory, args=(slurm, other, told))
+    beside = threading.Thread(target=needs_more_memory, args=(slurm, other, told), daemon=True)
     beside.start()
 
     damaged = login.path / f"results/phantom/volumes/{DAMAGED}.nii.gz"
@@ -142,10 +161,10 @@ def story(slurm, shared_checkout, tmp_path_factory):
     damaged.write_bytes(whole[: len(whole) // 2])
     run = login.start(*COMMAND, "--retries", "0")
     log = login.log("everything_mode", CANCELLED)
-    wait_until(lambda: login.submission(log) is not None, 120, "everything mode has started")
+    wait_until(lambda: login.submission(log) is not None, PATIENCE, "everything mode has started")
     slurm.command("scancel", login.submission(log))
     told.cancelled = (login.submission(log), time.time())
-    told.tell("first", run.wait(timeout=600), login.output.read_text())
+    told.tell("first", run.wait(PATIENCE), login.output.read_text())
     told.finished_before = login.results("dino_features/*")
 
     damaged.write_bytes(whole)
@@ -153,12 +172,10 @@ def story(slurm, shared_checkout, tmp_path_factory):
     node = f"nodename={slurm.host}"
     slurm.command("scontrol", "update", node, "state=drain", "reason=test")
     run = login.start(*COMMAND)
-    waiting = ["squeue", "--states=PENDING", "--noheader", "--format=%r"]
-    wait_until(lambda: bool(slurm.command(*waiting).strip()), 60, "a job waits for the node")
-    wait_until(lambda: "None" not in slurm.command(*waiting), 30, "SLURM says why")
-    told.why_pending = slurm.command(*waiting)
+    wait_until(lambda: reasons(slurm, login) - {"None"}, PATIENCE, "a job waits for the node")
+    told.why_pending = " ".join(reasons(slurm, login))
     slurm.command("scontrol", "update", node, "state=resume")
-    told.tell("second", run.wait(timeout=600), login.output.read_text())
+    told.tell("second", run.wait(PATIENCE), login.output.read_text())
     beside.join()
     return told
 
@@ -265,3 +282,10 @@ def test_a_job_over_its_memory_is_retried_with_twice_as_much(story):
     assert second["mb"] == pytest.approx(2 * first["mb"], abs=2)
     assert second["time"] == pytest.approx(2 * first["time"], abs=pd.Timedelta(minutes=1))
     assert "Trying to restart" in story.texts["needy"]
+
+
+def test_a_cluster_that_the_machine_has_is_left_alone(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr(one_node, "ETC", tmp_path)
+    assert one_node.obstacle() is None
+    (tmp_path / "slurm.conf").write_text("ClusterName=mine\n")
+    assert str(tmp_path / "slurm.conf") in one_node.obstacle()
