@@ -11,6 +11,13 @@ import yaml
 from snakemake.profiles import ProfileConfigFileParser
 
 ROOT = Path(__file__).parents[2]
+SLURM = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+RULES = {
+    block.split()[1].rstrip(":"): block
+    for path in (ROOT / "rules").glob("*.smk")
+    for block in re.split(r"(?m)^(?=\S)", path.read_text())
+    if re.match(r"(?:rule|checkpoint) \w+:", block)
+}
 MINE = """
 run: [mine]
 datasets:
@@ -31,7 +38,8 @@ STAGES = {  # those that every volume goes through
 }
 
 
-GPU_RULES = {"everything_mode", "dino_features", "train", "predict", "predict_last"}
+GPU_RULES = {name for name, rule in RULES.items() if re.search(r"(?m)^ +gpu=", rule)}
+GPU_RULES |= {"predict_last"}  # it takes them from predict
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +100,7 @@ def test_a_new_attempt_asks_for_twice_as_much(planned, first_attempt):
     third = jobs(planned("--cores", "8", "--attempt", "3"))
     assert set(third) == set(first_attempt)
     for key, asked in first_attempt.items():
-        if key[0] in {*STAGES, "train", "metrics", "precision_table"}:
+        if key[0] in {*STAGES, "train", "metrics", "roi_ious"}:
             for name in ("mem_mb", "runtime"):
                 assert 4 * int(asked[name]) - int(third[key][name]) in range(4), key
 
@@ -105,17 +113,27 @@ def test_a_hundred_volumes_are_some_dozen_submissions(on_slurm):
     assert grouped + len(alone) < CASES
 
 
-def test_every_rule_of_a_case_shares_submissions(first_attempt, shared_checkout):
-    profile = yaml.safe_load((shared_checkout.path / "profiles/slurm/config.yaml").read_text())
-    assert {rule for rule, case in first_attempt if case} <= set(profile["groups"])
-    assert set(profile["group-components"]) <= set(profile["groups"].values())
+def test_every_rule_of_a_case_shares_submissions():
+    """Also those of rows that only some configurations ask for."""
+    groups = SLURM["groups"]
+    outputs = {name: re.search(r"output:(.*?) log:", RULES[name], re.DOTALL) for name in RULES}
+    of_a_case = {name for name, output in outputs.items() if output and "{case}" in output[1]}
+    assert of_a_case > STAGES
+    assert of_a_case <= set(groups)
+    assert set(groups) - {"predict_last"} <= set(RULES)
+    for name in of_a_case:
+        assert SLURM["group-components"][groups[name]] > 1, name
+
+
+def test_the_form_of_the_gpu_request_is_that_of_every_gpu_rule():
+    assert set(SLURM["set-resources"]) == GPU_RULES
 
 
 def test_gpu_stages_ask_slurm_for_a_gpu_and_the_others_do_not(on_slurm):
     asked = jobs(on_slurm)
-    assert {rule for rule, _ in asked} > GPU_RULES
+    assert {rule for rule, _ in asked} > {"everything_mode", "train", "predict", "predict_last"}
     for (rule, _), resources in asked.items():
-        expected = "1" if rule in {*GPU_RULES, "kmeans_baseline"} else "0"
+        expected = "1" if rule in GPU_RULES else "0"
         assert resources.get("gpu", "0") == expected, rule
 
 
