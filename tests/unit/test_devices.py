@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from umsam.devices import gpu_names, lease, lock_folder
+from umsam.devices import alone, gpu_names, lease, lock_folder
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 
@@ -106,6 +106,14 @@ def test_names_and_folder_are_those_of_the_surroundings(monkeypatch):
     outside = lock_folder()
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     assert lock_folder() != outside
+
+
+def test_a_child_process_is_shown_the_same_gpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-f")
+    assert alone("cuda:1") == {"CUDA_VISIBLE_DEVICES": "GPU-f"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert alone("cuda:1") == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert alone("cuda") == alone("cpu") == {}
 
 
 def test_the_override_needs_no_gpu(monkeypatch):

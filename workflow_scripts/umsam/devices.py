@@ -51,6 +51,14 @@ def gpu_names(count: int) -> list[str]:
     return [name.strip() for name in visible.split(",")][:count]
 
 
+def alone(device: str) -> dict[str, str]:
+    """Environment in which a child process sees the device ``cuda:N`` alone, as ``cuda``."""
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not number:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": gpu_names(int(number) + 1)[int(number)]}
+
+
 def lock_folder() -> Path:
     """Where the locks lie: the user's own, and the SLURM job's (each job may number from 0)."""
     scope = [str(os.getuid()), *filter(None, [os.environ.get("SLURM_JOB_ID")])]
