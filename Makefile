@@ -7,7 +7,7 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: demo test test-slow benchmark lint clean
+.PHONY: demo test test-slow test-slurm benchmark lint clean
 
 demo: $(VENV)/.demo-ready
 	@echo "Running the phantom data set on $(CORES) core(s): about 6 minutes on two."
@@ -20,6 +20,11 @@ test: $(VENV)/.test-ready
 
 test-slow: $(VENV)/.test-ready
 	@$(BIN)/python -m pytest -m "slow"
+
+# A SLURM of its own on this machine, for some minutes; skipped, with the reason, where it cannot start.
+test-slurm: $(VENV)/.test-ready
+	@tests/slurm/install.sh
+	@$(BIN)/python -m pytest tests/slurm -m slurm -rs
 
 benchmark: $(VENV)/.demo-ready
 	@for script in benchmarks/*.py; do $(BIN)/python $$script --quick || exit 1; done

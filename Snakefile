@@ -9,6 +9,7 @@ configfile: "config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/resources.smk"
 
 
 wildcard_constraints:
@@ -29,6 +30,7 @@ localrules:
     baselines,
     baseline_weights,
     from_tables,
+    pretraining,
 
 
 MAIN = ["predictions", "pseudo_labels", "sse", "clusters", "overview", "table1", "fig2", "fig3a", "fig3b"]
@@ -111,3 +113,8 @@ onstart:
     for dataset in config["run"]:
         for line in unlabelled(dataset):
             logger.info(line)
+
+
+onerror:
+    for job in failed_jobs("logs", since=STARTED):
+        logger.error(f"Failed: {job.name}: {job.error} (log: {job.log})")

@@ -64,8 +64,8 @@ rule sam_prompts:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=12000,
-        runtime=60,
+        mem_mb=by_size(12000, 100),
+        runtime=by_size(15, 10),
         gpu=1,
     params:
         sam=sam_identity,
@@ -94,8 +94,8 @@ rule sam2_video:
         "../envs/baselines.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=by_size(12000, 200),
+        runtime=by_size(30, 20),
         gpu=1,
     params:
         sha256=checksums_of("sam2"),
@@ -148,8 +148,8 @@ rule cryosam:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=by_size(12000, 200),
+        runtime=by_size(30, 20),
         gpu=1,
     params:
         sam=sam_identity,
@@ -180,8 +180,8 @@ rule kmeans_baseline:
         "../envs/torch.yaml"
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=60,
+        mem_mb=by_size(4000, 200),
+        runtime=by_size(10, 5),
         gpu=kmeans_gpus,
     params:
         clustering=kmeans_settings,
@@ -212,8 +212,8 @@ rule salip:
         "../envs/baselines.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=by_size(12000, 200),
+        runtime=by_size(30, 20),
         gpu=1,
     params:
         sam=sam_identity,
@@ -264,8 +264,8 @@ rule medclip_sam:
         "../envs/baselines.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=480,
+        mem_mb=by_size(12000, 200),
+        runtime=by_size(30, 40),
         gpu=1,
     params:
         sam=medclip_sam_identity,
@@ -339,8 +339,8 @@ rule nnunet_predict:
         "../envs/baselines.yaml"
     threads: 2
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=by_size(8000, 200),
+        runtime=by_size(15, 10),
         gpu=1,
     params:
         code=code("nnunet_predict"),

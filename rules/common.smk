@@ -1,6 +1,7 @@
 # Helpers of the rules: settings, cases, paths. No rule here.
 import os
 import sys
+import time
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,9 @@ from umsam.baselines.weights import folder_of, is_offline, missing_weights, read
 from umsam.code_hash import code_hash
 from umsam.data.sample_sheet import read_sample_sheet
 from umsam.errors import InputError
+from umsam.job_logs import failed_jobs
 
+STARTED = time.time()
 SPLITS = ("train", "val", "test")
 DOWNLOADED = ("fetal_sample", "promise12")
 

@@ -51,8 +51,8 @@ rule preprocess:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_size(1000, 50),
+        runtime=by_size(5, 1),
     params:
         intensity=section("intensity"),
         code=code("preprocess"),
@@ -74,8 +74,8 @@ rule preprocess_label:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_size(1000, 30),
+        runtime=by_size(5, 1),
     params:
         code=code("preprocess_label"),
     script:

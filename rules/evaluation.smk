@@ -77,8 +77,8 @@ rule metrics:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=by_size(1000, 120, largest_volume),
+        runtime=by_size(30, 20, largest_volume),
     params:
         code=code("metrics"),
     script:
@@ -100,8 +100,8 @@ rule pseudo_label_metrics:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=by_size(1000, 120, largest_volume),
+        runtime=by_size(30, 20, largest_volume),
     params:
         code=code("metrics"),
     script:
@@ -212,8 +212,8 @@ rule roi_ious:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=by_size(2000, 100, largest_volume),
+        runtime=by_size(30, 10, largest_volume),
     params:
         code=code("roi_ious"),
     script:
@@ -276,8 +276,8 @@ rule diagnosis:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_size(4000, 100, largest_volume),
+        runtime=by_size(30, 10, largest_volume),
     params:
         cases=labelled_training_cases,
         target=section("target"),

@@ -67,8 +67,8 @@ rule contour_figure:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_size(1000, 50, largest_volume),
+        runtime=by_size(5, 1, largest_volume),
     params:
         columns=shown_methods,
         figures=section("figures"),
@@ -199,8 +199,8 @@ rule overview_figure:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_size(1000, 50, largest_volume),
+        runtime=by_size(5, 1, largest_volume),
     params:
         figures=section("figures"),
         code=code("overview_figure"),

@@ -44,6 +44,10 @@ def dino_settings(wildcards):
     return settings(wildcards.dataset)["dino"] if used else None
 
 
+def dino_gpus(wildcards):
+    return 1 if setting("clustering.features")(wildcards) == "dino" else 0
+
+
 # Weights are ancient: their time stamps say nothing, a fresh clone sets them all anew.
 rule everything_mode:
     input:
@@ -60,8 +64,8 @@ rule everything_mode:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=480,
+        mem_mb=sam_memory,
+        runtime=sam_minutes,
         gpu=1,
     params:
         sam=section("sam"),
@@ -84,8 +88,8 @@ rule shape_priors:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=15,
+        mem_mb=by_size(1000, 50),
+        runtime=by_size(5, 1),
     params:
         priors=section("shape_priors"),
         code=code("shape_priors"),
@@ -109,9 +113,9 @@ rule dino_features:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
-        gpu=1,
+        mem_mb=by_size(4000, 100),
+        runtime=by_size(10, 5),
+        gpu=dino_gpus,
     params:
         source=setting("clustering.features"),
         dino=dino_settings,
@@ -215,8 +219,8 @@ rule pseudo_label:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=15,
+        mem_mb=by_size(1000, 50),
+        runtime=by_size(5, 1),
     params:
         select=setting("target.select"),
         space=feature_space,

@@ -53,8 +53,8 @@ rule train:
         "../envs/torch.yaml"
     threads: 4
     resources:
-        mem_mb=16000,
-        runtime=720,
+        mem_mb=by_size(8000, 20, training_volumes_in_all),
+        runtime=by_size(720, 2, training_volumes_in_all),
         gpu=1,
     params:
         settings=training_settings,
@@ -78,8 +78,8 @@ rule predict:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=15,
+        mem_mb=by_size(2500, 60),
+        runtime=by_size(5, 1),
         gpu=1,
     params:
         largest_component=setting("prediction.largest_component"),

@@ -1,4 +1,7 @@
+import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -6,7 +9,7 @@ import pytest
 
 from umsam.errors import InputError
 from umsam.files import whole, whole_directory
-from umsam.jobs import job, progress
+from umsam.jobs import THREAD_VARIABLES, job, progress
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -64,3 +67,36 @@ def test_progress_passes_everything_on_and_tells_the_end(caplog):
     with caplog.at_level(logging.INFO):
         assert list(progress(iter("abc"), 3, "slices")) == ["a", "b", "c"]
     assert "3/3 slices" in caplog.text
+
+
+# The libraries of the stages work as hard as they may; then the threads that did some of the work
+# are counted, by the kernel's own clock of each.
+WORK = """
+import json, pathlib, sys, types
+sys.path.insert(0, sys.argv[1])
+from umsam.jobs import job
+with job(types.SimpleNamespace(threads=1, rule="r", wildcards=[], log=[])):
+    import numpy as np, SimpleITK as sitk, torch
+    from sklearn.cluster import KMeans
+    a = np.random.default_rng(0).normal(size=(700, 700))
+    for _ in range(5):
+        a @ a
+    torch.nn.functional.conv2d(torch.rand(8, 16, 128, 128), torch.rand(32, 16, 5, 5))
+    KMeans(20, n_init=1, random_state=0).fit(a)
+    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 1
+ticks = []
+for path in pathlib.Path("/proc/self/task").glob("*/stat"):
+    ticks.append(sum(map(int, path.read_text().rsplit(")", 1)[1].split()[11:13])))
+print(json.dumps(sorted(ticks)))
+"""
+
+
+def test_a_job_works_with_the_threads_of_its_rule_and_no_more(monkeypatch):
+    for variable in THREAD_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    scripts = Path(__file__).parents[2] / "workflow_scripts"
+    words = [sys.executable, "-c", WORK, str(scripts)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    ticks = json.loads(done.stdout)
+    assert sum(ticks) > 20
+    assert sum(tick > 0.04 * sum(ticks) for tick in ticks) == 1

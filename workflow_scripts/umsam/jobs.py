@@ -3,6 +3,8 @@
 import ctypes
 import logging
 import os
+import resource
+import socket
 import sys
 import time
 import traceback
@@ -16,7 +18,19 @@ from umsam.errors import InputError
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+DONE = "done in"  # of the last line of a job that ended well
+
+# Read at import by OpenMP and torch, the BLAS builds in use, SimpleITK, numexpr, joblib.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+)
 
 
 def keep_freed_memory() -> None:
@@ -56,6 +70,9 @@ def job(snakemake: Any) -> Iterator[None]:
     )
     logging.captureWarnings(True)
     start = time.perf_counter()
+    submission = os.environ.get("SLURM_JOB_ID")
+    host = socket.gethostname() + (f", SLURM job {submission}" if submission else "")
+    log.info("starts on %s, with %d thread(s)", host, snakemake.threads)
     try:
         yield
     except InputError as error:
@@ -65,7 +82,13 @@ def job(snakemake: Any) -> Iterator[None]:
         log.error("%s", traceback.format_exc())
         log.error("ERROR: %s: %s", type(error).__name__, error)
         sys.exit(1)
-    log.info("done in %.1f s", time.perf_counter() - start)
+    log.info("%s %.1f s, %d MB at most", DONE, time.perf_counter() - start, peak_megabytes())
+
+
+def peak_megabytes() -> int:
+    """The most memory that this process has had at once: what its `mem_mb` must cover."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
 def progress(items: Iterable[T], total: int, unit: str, every: float = 5.0) -> Iterator[T]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from umsam.devices import alone
 from umsam.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -92,9 +93,10 @@ def train_nnunet(
             ],
             places,
         )
+        kind = device.split(":")[0]  # all that its command line knows
         _run(
-            ["nnUNetv2_train", number, configuration, "all", "-tr", trainer, "-device", device],
-            places | {"nnUNet_n_proc_DA": workers},
+            ["nnUNetv2_train", number, configuration, "all", "-tr", trainer, "-device", kind],
+            places | alone(device) | {"nnUNet_n_proc_DA": workers},
         )
         trained = Path(work) / "results" / raw.name
         found = list(trained.glob(f"{trainer}__*__{configuration}"))

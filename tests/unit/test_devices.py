@@ -1,0 +1,123 @@
+"""Which job has which GPU, by processes that contend for GPUs that are only names."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from umsam.devices import alone, gpu_names, lease, lock_folder
+
+SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+
+# A job as Snakemake would start it: takes a GPU, works, and is gone. Its torch sees two GPUs.
+JOB = f"""
+import json, sys, time, types
+sys.path.insert(0, {str(SCRIPTS)!r})
+sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(
+    is_available=lambda: True, device_count=lambda: 2, set_device=lambda number: None))
+from umsam.devices import default_device
+device = default_device()
+assert default_device() == device
+start = time.time()
+print(device, flush=True)
+time.sleep(float(sys.argv[1]))
+print(json.dumps([start, time.time()]), flush=True)
+"""
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Starts a job that holds its GPU for so many seconds; none outlives the test."""
+    for name in ("UMSAM_DEVICE", "SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    jobs = []
+
+    def run(seconds: float, **environment: str) -> subprocess.Popen:
+        words = [sys.executable, "-S", "-c", JOB, str(seconds)]
+        env = {**os.environ, "TMPDIR": str(tmp_path), **environment}
+        jobs.append(subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True))
+        return jobs[-1]
+
+    yield run
+    for job in jobs:
+        job.kill()
+        job.communicate()
+
+
+def device_of(job: subprocess.Popen) -> str:
+    return job.stdout.readline().strip()
+
+
+def test_jobs_side_by_side_never_share_a_gpu_and_leave_none_idle(start):
+    jobs = [start(0.3) for _ in range(7)]
+    spans: dict[str, list[list[float]]] = {}
+    for job in jobs:
+        device, span = job.communicate(timeout=60)[0].splitlines()
+        spans.setdefault(device, []).append(json.loads(span))
+    assert set(spans) == {"cuda:0", "cuda:1"}
+    for held in spans.values():
+        held.sort()
+        assert all(end <= start for (_, end), (start, _) in pairwise(held))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_gpu_of_a_killed_job_is_free_again(start, how):
+    holders = [start(600), start(600)]
+    devices = [device_of(job) for job in holders]
+    waiting = start(0)
+    time.sleep(0.5)
+    assert waiting.poll() is None
+    holders[1].send_signal(how)
+    assert device_of(waiting) == devices[1]
+
+
+def test_jobs_of_two_submissions_to_slurm_do_not_wait_for_each_other(start):
+    """SLURM gave each its own GPUs, and may number them from 0 in both."""
+    first = [start(600, SLURM_JOB_ID="1", CUDA_VISIBLE_DEVICES="0,1") for _ in range(2)]
+    assert {device_of(job) for job in first} == {"cuda:0", "cuda:1"}
+    assert device_of(start(600, SLURM_JOB_ID="2", CUDA_VISIBLE_DEVICES="0,1")) == "cuda:0"
+
+
+def test_the_same_gpu_by_two_lists_of_visible_ones_is_one_gpu(start):
+    assert device_of(start(600, CUDA_VISIBLE_DEVICES="3,5")) == "cuda:0"
+    assert device_of(start(600, CUDA_VISIBLE_DEVICES="3,7")) == "cuda:1"
+    assert device_of(start(600, CUDA_VISIBLE_DEVICES="5,7,3")) == "cuda:0"
+
+
+def test_a_lease_ends_when_its_file_is_closed(tmp_path):
+    number, file = lease(["GPU-a/b"], tmp_path / "locks")
+    assert number == 0
+    file.close()
+    assert lease(["GPU-a/b"], tmp_path / "locks")[0] == 0
+
+
+def test_names_and_folder_are_those_of_the_surroundings(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpu_names(2) == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-f, MIG-9 ,-1")
+    assert gpu_names(2) == ["GPU-f", "MIG-9"]
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    outside = lock_folder()
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert lock_folder() != outside
+
+
+def test_a_child_process_is_shown_the_same_gpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-f")
+    assert alone("cuda:1") == {"CUDA_VISIBLE_DEVICES": "GPU-f"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert alone("cuda:1") == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert alone("cuda") == alone("cpu") == {}
+
+
+def test_the_override_needs_no_gpu(monkeypatch):
+    from umsam.devices import default_device
+
+    monkeypatch.setenv("UMSAM_DEVICE", "cpu")
+    assert default_device() == "cpu"
