@@ -8,6 +8,10 @@ min_version("9.0")
 configfile: "config.yaml"
 
 
+# Read with `--sdm conda apptainer` alone; see the Dockerfile.
+containerized: "um-sam.sif"
+
+
 include: "rules/common.smk"
 
 
