@@ -32,7 +32,6 @@ localrules:
     diagnose,
     baselines,
     baseline_weights,
-    from_tables,
 
 
 MAIN = ["predictions", "pseudo_labels", "sse", "clusters", "overview", "table1", "fig2", "fig3a", "fig3b"]
@@ -90,12 +89,6 @@ rule baselines:
 rule baseline_weights:
     input:
         missing_weight_files,
-
-
-# With `--profile profiles/tables`: what needs neither images nor weights.
-rule from_tables:
-    input:
-        of_run("table1", "sse", "fig3a", "fig3b"),
 
 
 include: "rules/data.smk"
