@@ -1,9 +1,10 @@
 """A study of 2,000 volumes: what Snakemake needs to plan it, and K-means to cluster its ROIs.
 
 The plan is Snakemake's own dry run of the real rules on files of a few bytes; no stage computes.
-Its time is compared with that of 20,000 jobs of three trivial rules, planned on the same machine
-right after. What one more volume runs again is the plan after a finished run of 100 volumes. The clustering is the real code on features of random numbers, 500 ROIs a volume, in a
-process of its own for each number of volumes.
+Its processor time is compared with that of 20,000 jobs of three trivial rules, planned on the same
+machine right after. What one more volume runs again is the plan after a run of 100 volumes.
+The clustering is the real code on features of random numbers, 500 ROIs a volume, in a process of
+its own for each number of volumes.
 
     python benchmarks/scale.py            # 2,000 volumes planned and clustered, some minutes
     python benchmarks/scale.py --quick    # 200 volumes
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -32,8 +34,15 @@ PARTS = (
     "resources",
     "workflow_scripts",
 )
-OWN_CHAIN = ("preprocess", "everything_mode", "shape_priors", "dino_features")
-FITS = ("sse", "kmeans", "train")
+CHAIN_AND_FITS = (
+    "preprocess",
+    "everything_mode",
+    "shape_priors",
+    "dino_features",
+    "sse",
+    "kmeans",
+    "train",
+)
 STUDY = "run: [study]\ndatasets:\n  study: {like: phantom, samples: scans/samples.tsv}\n"
 TRIVIAL = """
 rule all:
@@ -75,23 +84,29 @@ def write_sheet(folder: Path, volumes: int) -> None:
     (scans / "samples.tsv").write_text("".join(rows))
 
 
-def snakemake(folder: Path, *arguments: str) -> tuple[str, float, float]:
-    """Output, seconds until the jobs are listed (else until the end), and peak memory in MB."""
+@dataclass(frozen=True)
+class Done:
+    """What a command printed, its seconds on the clock and the processor, peak memory in MB."""
+
+    text: str
+    seconds: float
+    cpu_seconds: float
+    memory_mb: float
+
+
+def snakemake(folder: Path, *arguments: str) -> Done:
     command = [sys.executable, "-m", "snakemake", *arguments]
-    start, listed, lines = time.perf_counter(), None, []
+    start = time.perf_counter()
     with subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        for line in process.stdout:
-            lines.append(line)
-            if listed is None and line.startswith(("Job stats", "Nothing to be done")):
-                listed = time.perf_counter() - start
+        text = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    text = "".join(lines)
     if process.returncode:
         sys.exit(text[-4000:])
-    return text, listed or time.perf_counter() - start, usage.ru_maxrss / 1024
+    seconds = time.perf_counter() - start
+    return Done(text, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def jobs(text: str) -> dict[str, int]:
@@ -101,7 +116,7 @@ def jobs(text: str) -> dict[str, int]:
 
 def as_finished(folder: Path, arguments: tuple[str, ...]) -> None:
     """Every output of the study as a file of a few bytes, recorded as done."""
-    summary, _, _ = snakemake(folder, "--dry-run", "--summary", *arguments)
+    summary = snakemake(folder, "--dry-run", "--summary", *arguments).text
     for line in summary.splitlines():
         name = line.split("\t")[0]
         if name.startswith("results/") and not (folder / name).exists():
@@ -117,25 +132,26 @@ def plan(volumes: int, rerun: bool) -> dict:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         study(folder, volumes)
-        text, seconds, memory = snakemake(folder, "--dry-run", "--quiet", "rules", *arguments)
+        planned = ("--dry-run", "--quiet", "all", *arguments)
+        done = snakemake(folder, *planned)
+        listed = jobs(snakemake(folder, "--dry-run", "--quiet", "rules", *arguments).text)
         (folder / "Snakefile.trivial").write_text(TRIVIAL)
-        trivial = ("--snakefile", "Snakefile.trivial", "--cores", "1")
-        _, yardstick, _ = snakemake(folder, "--dry-run", "--quiet", "rules", *trivial)
-        planned = {
+        yardstick = snakemake(folder, *planned[:3], "--snakefile", "Snakefile.trivial")
+        measured = {
             "volumes": volumes,
-            "jobs": sum(jobs(text).values()),
-            "plan_seconds": round(seconds, 1),
-            "ratio_to_20000_trivial_jobs": round(seconds / yardstick, 2),
-            "plan_memory_mb": round(memory),
+            "jobs": sum(listed.values()),
+            "plan_seconds": round(done.seconds, 1),
+            "plan_cpu_seconds": round(done.cpu_seconds, 1),
+            "ratio_to_20000_trivial_jobs": round(done.cpu_seconds / yardstick.cpu_seconds, 2),
+            "plan_memory_mb": round(done.memory_mb),
         }
         if rerun:
             as_finished(folder, arguments)
             write_sheet(folder, volumes + 1)
-            text, _, _ = snakemake(folder, "--dry-run", "--quiet", "rules", *arguments)
-            planned["added_volume"] = {
-                rule: count for rule, count in jobs(text).items() if rule in (*OWN_CHAIN, *FITS)
-            }
-    return planned
+            text = snakemake(folder, "--dry-run", "--quiet", "rules", *arguments).text
+            again = {rule: count for rule, count in jobs(text).items() if rule in CHAIN_AND_FITS}
+            measured["added_volume"] = again
+    return measured
 
 
 def cluster(volumes: int) -> None:
