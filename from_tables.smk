@@ -34,15 +34,16 @@ def shipped(dataset):
 # Asked for here: Snakemake would leave a figure that it finds as it is, and not name the table.
 def remade(wildcards):
     """The products of the run's data sets, once all of their tables are there."""
-    made, missing = [], []
+    made, missing = joint_table(wildcards), {}
     for dataset in config["run"]:
         for name, tables in shipped(dataset).items():
             files = products(dataset, name)
             made += files
-            missing += [f"{table} ({name})" for table in tables if files and not Path(table).is_file()]
+            missing |= {table: name for table in tables if files and not Path(table).is_file()}
     if missing:
         raise WorkflowError(
-            f"{len(missing)} table(s) of the run are not here: {', '.join(missing)}. "
+            f"{len(missing)} table(s) of the run are not here: "
+            f"{', '.join(f'{table} ({name})' for table, name in missing.items())}. "
             "Copy them from where it ran, or run the pipeline itself: snakemake --cores 8."
         )
     return made

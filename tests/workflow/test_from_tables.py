@@ -36,7 +36,7 @@ def write(path):
 def test_missing_tables_are_named_and_enough(checkout):
     (checkout.path / "resources/compact_sam.pt").unlink()
     text = checkout.snakemake(*RUN, check=False)
-    missing = set(re.findall(r"results/phantom/[\w/]+\.(?:csv|json)", text))
+    missing = set(re.findall(r"results/phantom/[\w/.]+?\.(?:csv|json)", text))
     assert {"results/phantom/tables/precision.csv", "results/phantom/clusters/sse.csv"} < missing
     assert f"{len(missing)} table(s) of the run are not here" in text
     for name in missing:
