@@ -7,7 +7,7 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: demo test test-slow test-slurm benchmark lint clean
+.PHONY: demo test test-slow test-slurm benchmark lint pins clean
 
 demo: $(VENV)/.demo-ready
 	@echo "Running the phantom data set on $(CORES) core(s): about 6 minutes on two."
@@ -44,6 +44,10 @@ $(VENV)/.demo-ready: requirements.txt | $(VENV)/bin/python
 $(VENV)/.test-ready: requirements-test.txt $(VENV)/.demo-ready
 	@$(BIN)/python -m pip install --quiet -r requirements-test.txt
 	@touch $@
+
+# Exact builds of the conda environments, solved anew; needs conda and `pip install snakedeploy`.
+pins:
+	CONDA_OVERRIDE_CUDA=12.9 snakedeploy pin-conda-envs envs/*.yaml
 
 clean:
 	rm -rf results/*/ logs .snakemake

@@ -8,6 +8,10 @@ min_version("9.0")
 configfile: "config.yaml"
 
 
+# Read with `--sdm conda apptainer` alone; see the Dockerfile.
+containerized: "um-sam.sif"
+
+
 include: "rules/common.smk"
 include: "rules/resources.smk"
 
@@ -29,7 +33,6 @@ localrules:
     diagnose,
     baselines,
     baseline_weights,
-    from_tables,
     pretraining,
 
 
@@ -88,12 +91,6 @@ rule baselines:
 rule baseline_weights:
     input:
         missing_weight_files,
-
-
-# With `--profile profiles/tables`: what needs neither images nor weights.
-rule from_tables:
-    input:
-        of_run("table1", "sse", "fig3a", "fig3b"),
 
 
 include: "rules/data.smk"

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PARTS = (
     "Snakefile",
+    "from_tables.smk",
     "config.yaml",
     "rules",
     "envs",

@@ -148,5 +148,5 @@ def test_a_second_run_has_nothing_to_do(demo):
 def test_the_report_shows_tables_and_figures(demo):
     demo.snakemake(*RUN, "--report", "report.html")
     page = (demo.path / "report.html").read_text()
-    for name in ("fig2.png", "fig3a.png", "table1.md", "overview.png"):
+    for name in ("fig2.png", "fig3a.png", "table1.md", "overview.png", "provenance.json"):
         assert name in page

@@ -4,8 +4,16 @@ The run before the edit is made of empty files that `snakemake --touch` records 
 computes anything here; what is tested is the workflow's own bookkeeping.
 """
 
+import re
+import shlex
+from pathlib import Path
+
 import pytest
 
+README = (Path(__file__).parents[2] / "README.md").read_text()
+EXAMPLES = re.findall(
+    r"```console\n\$ echo '(.*)' > (.*)\n\$ (snakemake .*)\n((?:.*\n)*?)```", README
+)
 SHEET = """case	image	label	split
 site1-01	site1-01_T2w.nii.gz	site1-01_mask.nii.gz	train
 site2-01	site2-01_T2w.nii.gz	site2-01_mask.nii.gz	train
@@ -160,6 +168,24 @@ def test_an_edit_reruns_exactly(name, finished, edited):
             if ".snakemake" not in path.parts and path.name != ".snakemake_timestamp":
                 path.touch()
     assert set(finished.planned(*RUN)) == expected
+
+
+@pytest.mark.parametrize(("text", "file", "command", "table"), EXAMPLES)
+def test_the_readmes_examples_plan_the_jobs_that_it_shows(text, file, command, table, finished):
+    (finished.path / file).write_text(text + "\n")
+    rows = [line.split() for line in table.splitlines()]
+    shown = {row[0]: int(row[1]) for row in rows if row[-1].isdigit()}
+    planned = finished.planned(*shlex.split(command)[2:])
+    for rule in PER_CASE | {"pseudo_label"}:  # the README's demo has six training cases, this two
+        if rule in shown:
+            assert (shown[rule], planned[rule]) == (6, 2), rule
+            planned[rule] = 6
+    assert planned == {rule: count for rule, count in shown.items() if rule != "total"}
+    assert shown["total"] == sum(planned.values())
+
+
+def test_the_readme_has_examples():
+    assert len(EXAMPLES) == 2
 
 
 def test_lambda_1_trains_only_the_variants_that_use_it(finished, edited):

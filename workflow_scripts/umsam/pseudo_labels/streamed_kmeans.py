@@ -23,7 +23,7 @@ Batches = Callable[[], Iterable[Features]]
 log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4  # scikit-learn's: squared shift of the centroids / mean variance of the features
-LARGEST_PASSES = 50
+LARGEST_PASSES = 20
 
 
 def sample(batches: Batches, size: int, seed: int) -> tuple[Features, int]:
