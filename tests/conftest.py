@@ -1,5 +1,6 @@
 """A copy of the repository to run Snakemake in, so that tests can edit it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; read when torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
 PARTS = (
@@ -31,8 +35,6 @@ class Checkout:
 
     def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> str:
         """What the command prints, both streams together."""
-        import os
-
         done = subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments],
             cwd=self.path,
