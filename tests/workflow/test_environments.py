@@ -70,6 +70,7 @@ for script in {scripts!r}:
 """
 
 
+@pytest.mark.slow  # imports all that every script imports
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda path: path.name)
 def test_scripts_import_nothing_that_their_environment_lacks(environment):
     scripts = scripts_of(environment)
