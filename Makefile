@@ -30,7 +30,7 @@ benchmark: $(VENV)/.demo-ready
 	@for script in benchmarks/*.py; do $(BIN)/python $$script --quick || exit 1; done
 
 lint: $(VENV)/.test-ready
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile rules
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile from_tables.smk rules
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later on the PATH: make PYTHON=/path/to/python3.12 ..."; exit 1; }
