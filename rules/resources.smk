@@ -9,8 +9,15 @@ UNSEEN = 10.0  # million voxels of an image that is yet to be written or downloa
 SIZES = {}
 
 # Everything mode: MB, and minutes a million voxels with a grid of 16 x 16 points, by the model of SAM.
-# Meta's are meant for a GPU; the two larger ones are set by the size of their weights, not measured.
-SAM = {"compact": (2000, 4), "vit_b": (6000, 2), "vit_l": (10000, 2), "vit_h": (16000, 2)}
+# The others are meant for a GPU. ViT-L and ViT-H are set by the size of their weights, MobileSAM (vit_t)
+# as ViT-B: not measured.
+SAM = {
+    "compact": (2000, 4),
+    "vit_t": (6000, 2),
+    "vit_b": (6000, 2),
+    "vit_l": (10000, 2),
+    "vit_h": (16000, 2),
+}
 
 
 def megavoxels(image):
