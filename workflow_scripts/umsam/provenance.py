@@ -1,6 +1,5 @@
 """Where a run's results come from: code, software, settings, and checksums of what was read."""
 
-import hashlib
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -8,20 +7,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-BLOCK = 2**20
+from umsam.data.checksums import sha256_of
 
 
 def checksums(files: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """``file``, ``bytes`` and ``sha256`` of each file, read block by block, in order."""
-    records = []
-    for path in map(Path, files):
-        digest = hashlib.sha256()
-        with path.open("rb") as stream:
-            while block := stream.read(BLOCK):
-                digest.update(block)
-        size = path.stat().st_size
-        records.append({"file": str(path), "bytes": size, "sha256": digest.hexdigest()})
-    return records
+    """``file``, ``bytes`` and ``sha256`` of each file, in order."""
+    return [
+        {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in map(Path, files)
+    ]
 
 
 def git_state(root: str | Path) -> dict[str, Any] | None:

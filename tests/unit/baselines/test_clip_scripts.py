@@ -1,17 +1,19 @@
 """The scripts of SaLIP and MedCLIP-SAM on a volume, with the shipped SAM and small CLIPs."""
 
 import json
-import logging
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from stand_ins import Named
 
 from umsam.data.phantoms import phantom_case
 from umsam.data.volumes import Volume, read_volume, write_volume
 from umsam.pseudo_labels.masks import SliceMasks, no_masks, slice_file, write_slice_masks
+
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 ROOT = Path(__file__).parents[3]
 SPACING = (3.0, 0.5, 0.75)
@@ -19,22 +21,9 @@ CRF = {"iterations": 1, "gaussian_sigma": 3, "gaussian_weight": 3, "bilateral_si
        "bilateral_grey_sigma": 3, "bilateral_weight": 5}  # fmt: skip
 
 
-class Named(dict):
-    """Named files as Snakemake hands them out."""
-
-    __getattr__ = dict.__getitem__
-
-
 @pytest.fixture(autouse=True)
-def logging_as_before(monkeypatch):
-    """A job takes the root logger over."""
+def on_the_cpu(monkeypatch):
     monkeypatch.setenv("UMSAM_DEVICE", "cpu")
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
 
 
 @pytest.fixture

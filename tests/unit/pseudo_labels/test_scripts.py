@@ -1,7 +1,6 @@
 """The scripts one after the other on small volumes, with a SAM and a DINO of random weights."""
 
 import json
-import logging
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from stand_ins import Named
 from test_masks import FIELDS
 from tiny_sam import SETTINGS, tiny_sam
 
@@ -20,6 +20,8 @@ from umsam.pseudo_labels.compact_dino import build_compact_dino, save_compact_di
 from umsam.pseudo_labels.everything_mode import make_generator
 from umsam.pseudo_labels.masks import SliceMasks, no_masks, read_slice_masks, write_slice_masks
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
+
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
 SPACING = (3.0, 0.5, 0.75)
 PRIORS = {"v_min": 0.01, "v_max": 0.3, "a_min": "1/2", "a_max": 2}
@@ -28,28 +30,11 @@ CLUSTERING = {"k": 2, "n_init": 3, "seed": 0, "space": AS_POOLED, "sse_k": [2, 4
 TARGET = {"attribute": "aspect_ratio", "prior": 1.0, "near_tie": 0.1}
 
 
-class Inputs(dict):
-    """Named files as Snakemake hands them out."""
-
-    __getattr__ = dict.__getitem__
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before():
-    """A job takes the root logger over."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
-
-
 def run(script, folder, *, input, output, case="a", **params):
     log = folder / "logs" / f"{script}.log"
     wildcards = type("Wildcards", (list,), {"case": case, "dataset": "set"})([case])
     fake = SimpleNamespace(
-        input=Inputs(input), output=Inputs(output), params=Inputs(params), wildcards=wildcards,
+        input=Named(input), output=Named(output), params=Named(params), wildcards=wildcards,
         threads=1, log=[str(log)], rule=script,
     )  # fmt: skip
     for path in output.values():

@@ -12,7 +12,7 @@ from scipy.special import expit
 from skimage.measure import label, regionprops
 
 from umsam.baselines.dense_crf import Kernels, dense_crf
-from umsam.baselines.sam_prompts import Predictor
+from umsam.baselines.sam_prompts import Predictor, segment
 from umsam.data.intensity import to_rgb_uint8
 
 EPS = 1e-8
@@ -44,9 +44,7 @@ def medclip_sam(
     for z in np.flatnonzero(positive):
         image = to_rgb_uint8(volume[z])
         salient = refine(saliency(image), image[..., 0], kernels, iterations)
-        predictor.set_image(image)
-        box = np.array(largest_box(salient))
-        found[z] = predictor.predict(box=box, multimask_output=False)[0][0]
+        found[z] = segment(predictor, image, box=np.array(largest_box(salient)))
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umsam.baselines.prompts import scaled_box
-from umsam.baselines.sam_prompts import Predictor
+from umsam.baselines.sam_prompts import Predictor, segment
 from umsam.data.intensity import to_rgb_uint8
 from umsam.pseudo_labels.masks import SliceMasks
 
@@ -49,9 +49,8 @@ def salip(
         image = to_rgb_uint8(volume[z])
         crops = [crop_on_black(image, masks.masks[index]) for index in small]
         best = small[int(np.argmax(similarity(crops)))]
-        predictor.set_image(image)
         box = np.array(scaled_box(masks.masks[best], 1.0))
-        found[z] = predictor.predict(box=box, multimask_output=False)[0][0]
+        found[z] = segment(predictor, image, box=box)
     return found
 
 

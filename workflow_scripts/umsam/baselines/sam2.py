@@ -16,7 +16,7 @@ from transformers.models.sam2_video.video_processing_sam2_video import Sam2Video
 
 from umsam.baselines.prompts import foreground_point, prompt_slice, scaled_box
 from umsam.data.intensity import to_rgb_uint8
-from umsam.errors import InputError
+from umsam.errors import InputError, short
 
 OBJECT = 1
 
@@ -60,7 +60,7 @@ def load_sam2(folder: str | Path, device: str) -> Sam2VideoModel:
             dtype=torch.float32,
         )
     except Exception as error:  # files that are not a model fail in the ways of several libraries
-        raise InputError(f"{folder}: {_first_line(error)}. {REMEDY}") from error
+        raise InputError(f"{folder}: {short(error).rstrip('.')}. {REMEDY}") from error
     wrong = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
     if wrong:
         raise InputError(
@@ -113,8 +113,3 @@ def _processor(size: int) -> Sam2VideoProcessor:
     return Sam2VideoProcessor(
         Sam2ImageProcessor(size=square), Sam2VideoVideoProcessor(size=square), target_size=size
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300].rstrip(".") if lines else type(error).__name__

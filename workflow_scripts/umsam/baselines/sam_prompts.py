@@ -21,6 +21,13 @@ class Predictor(Protocol):
     def predict(self, **prompt: Any) -> tuple[NDArray, NDArray, NDArray]: ...
 
 
+def segment(predictor: Predictor, image: NDArray[np.uint8], **prompt: Any) -> NDArray[np.bool_]:
+    """SAM's single mask [H, W] of an image [H, W, 3] for one prompt, in the predictor's terms."""
+    predictor.set_image(image)
+    masks, _, _ = predictor.predict(multimask_output=False, **prompt)
+    return masks[0]
+
+
 def segment_with_points(
     predictor: Predictor,
     volume: NDArray[np.floating],
@@ -42,13 +49,12 @@ def segment_with_points(
     for z in _slices(label):
         points = [foreground_point(label[z]), background_point(label[z], seed + int(z))]
         coordinates = [point for point in points if point is not None]
-        predictor.set_image(to_rgb_uint8(volume[z]))
-        masks, _, _ = predictor.predict(
+        found[z] = segment(
+            predictor,
+            to_rgb_uint8(volume[z]),
             point_coords=np.array(coordinates),
             point_labels=np.array([1, 0][: len(coordinates)]),
-            multimask_output=False,
         )
-        found[z] = masks[0]
     return found
 
 
@@ -61,10 +67,8 @@ def segment_with_boxes(
     """A mask [Z, H, W] from a box a slice, the label's box enlarged by `scale`."""
     found = np.zeros(label.shape, bool)
     for z in _slices(label):
-        predictor.set_image(to_rgb_uint8(volume[z]))
         box = np.array(scaled_box(label[z], scale))
-        masks, _, _ = predictor.predict(box=box, multimask_output=False)
-        found[z] = masks[0]
+        found[z] = segment(predictor, to_rgb_uint8(volume[z]), box=box)
     return found
 
 

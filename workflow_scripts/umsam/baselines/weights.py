@@ -4,7 +4,6 @@ Looking is done while the workflow is planned, so it needs the standard library 
 loaded from a network here: a rule fetches files, and a job reads what is on the disk.
 """
 
-import hashlib
 import logging
 import os
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umsam.errors import InputError
+from umsam.data.checksums import check_sha256, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -104,17 +103,10 @@ def check_weights(folder: str | Path, files: Mapping[str, str | None], key: str)
         A file is another one: names the file and both checksums.
     """
     for name, expected in files.items():
-        path = Path(folder) / name
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        setting = f"baselines.weights.{key}.files[{name}]"
+        path, setting = Path(folder) / name, f"baselines.weights.{key}.files[{name}]"
         if expected is None:
-            log.info("%s: sha256 %s (not checked: %s is null)", path, found, setting)
-        elif found != expected:
-            raise InputError(
-                f"{path}: sha256 is {found}, but {setting} states {expected}. The file is another "
-                "one or was cut short: fetch it again, or correct the setting."
-            )
+            log.info("%s: sha256 %s (not checked: %s is null)", path, sha256_of(path), setting)
+        check_sha256(path, expected, setting)
 
 
 def is_offline() -> bool:

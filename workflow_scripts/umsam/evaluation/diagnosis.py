@@ -31,7 +31,7 @@ KNOBS = {
 def measured_rois(
     masks: NDArray[np.bool_], rois: pd.DataFrame, label: NDArray[np.bool_]
 ) -> pd.DataFrame:
-    """The rows of a slice's ROIs with `iou`, `overlap` (pixels in the label) and `of_label`.
+    """The rows of a slice's ROIs with `iou` and `overlap`, the pixels in the label.
 
     Parameters
     ----------
@@ -45,7 +45,6 @@ def measured_rois(
     return rois.assign(
         iou=iou_with_label(masks, label),
         overlap=np.count_nonzero(masks[:, label], axis=1),
-        of_label=np.count_nonzero(label),
     )
 
 

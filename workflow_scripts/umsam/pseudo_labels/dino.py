@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from umsam.data.checksums import check_sha256
 from umsam.data.intensity import to_rgb_uint8
-from umsam.errors import InputError
-from umsam.pseudo_labels.sam import check_sha256
+from umsam.errors import InputError, short
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -165,7 +165,7 @@ def _load_checkpoint(network: nn.Module, name: str, path: Path) -> None:
         network.load_state_dict(fitting)
     except Exception as error:  # a foreign file fails in timm's conversion in its own ways
         raise InputError(
-            f"{path}: does not hold the weights of {name!r} ({_short(error)}). Set dino.checkpoint "
+            f"{path}: does not hold the weights of {name!r} ({short(error)}). Set dino.checkpoint "
             "to the file of that model, or dino.model to the timm name that fits the file."
         ) from error
 
@@ -187,7 +187,3 @@ def _backbone(state: Any) -> dict[str, Tensor]:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     return {PREFIX.sub("", key): value for key, value in state.items() if torch.is_tensor(value)}
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

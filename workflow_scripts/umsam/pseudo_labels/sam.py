@@ -6,13 +6,13 @@ behind a TinyViT, which the optional package mobilesam-mirror brings. A checkpoi
 networks with other weights (MedSAM's is a vit_b) is loaded by the same path.
 """
 
-import hashlib
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
+from umsam.data.checksums import check_sha256
 from umsam.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,25 +103,6 @@ def load_sam(
             f"{_remedy(model)}"
         ) from error
     return sam.eval().to(device)
-
-
-def check_sha256(path: Path, expected: str | None, key: str) -> None:
-    """Compare a file's SHA-256 with what the configuration states under `key`.
-
-    Raises
-    ------
-    InputError
-        They differ: names both.
-    """
-    if expected is None:
-        return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        raise InputError(
-            f"{path}: sha256 is {found}, but {key} states {expected}. The file is another one or "
-            f"was cut short: fetch it again, or correct {key}."
-        )
 
 
 def _official(

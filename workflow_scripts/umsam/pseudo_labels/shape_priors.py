@@ -69,12 +69,10 @@ class ShapePriors:
         Parameters
         ----------
         measured
-            area_ratio, aspect_ratio, x and y; one that is left out is not looked at.
+            area_ratio, aspect_ratio, x and y.
         """
         violated = []
         for bound, attribute in ATTRIBUTE_OF.items():
-            if attribute not in measured:
-                continue
             sign = 1 if bound.endswith("_max") else -1
             limit = getattr(self, bound)
             if sign * (measured[attribute] - limit) > TOLERANCE * limit:

@@ -51,9 +51,8 @@ class SliceDataset:
     def __init__(self, cases: Sequence[TrainingCase], empty_slices: float = 1.0) -> None:
         self.cases = list(cases)
         self.index = [(case, z) for case in self.cases for z in range(len(case.image))]
-        positive = np.concatenate([case.target.any(axis=(1, 2)) for case in self.cases])
-        self._positive, self._empty = np.flatnonzero(positive), np.flatnonzero(~positive)
-        self._empty_seen = round(empty_slices * len(self._empty))
+        self._empty = np.concatenate([~case.target.any(axis=(1, 2)) for case in self.cases])
+        self._empty_seen = round(empty_slices * int(self._empty.sum()))
 
     def __len__(self) -> int:
         return len(self.index)
@@ -61,20 +60,18 @@ class SliceDataset:
     @property
     def positive_slices(self) -> int:
         """How many slices have a target that is not empty."""
-        return len(self._positive)
+        return int((~self._empty).sum())
 
     @property
     def epoch_length(self) -> int:
         """Slices an epoch; one, where it would see none."""
-        return max(1, len(self._positive) + self._empty_seen)
+        return max(1, self.positive_slices + self._empty_seen)
 
     def epoch(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Positions of an epoch's slices, in random order."""
         order = rng.permutation(len(self))
-        if self._empty_seen == len(self._empty):
-            return order
-        is_empty = np.isin(order, self._empty)
-        kept = ~is_empty | (np.cumsum(is_empty) <= self._empty_seen)
+        empty = self._empty[order]
+        kept = ~empty | (np.cumsum(empty) <= self._empty_seen)
         return order[kept] if kept.any() else order[:1]
 
     def batch(self, positions: Sequence[int]) -> Batch:
