@@ -17,7 +17,7 @@ with job(snakemake):
     volume = read_volume(snakemake.input.volume)
 
     start = time.perf_counter()
-    mask = predict_volume(unet, volume.array, device)
+    mask = predict_volume(unet, volume.array, volume.spacing[1:], device)
     if snakemake.params.largest_component:
         mask = largest_component(mask)
     seconds = time.perf_counter() - start

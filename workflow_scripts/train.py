@@ -7,7 +7,6 @@ with job(snakemake):
 
     import pandas as pd
 
-    from umsam.data.volumes import read_array
     from umsam.devices import default_device
     from umsam.files import whole
     from umsam.training.dataset import SliceDataset, read_training_cases
@@ -32,12 +31,8 @@ with job(snakemake):
             "why) and at rois/*.csv (which shape prior rejects the ROIs).",
             snakemake.wildcards.dataset,
         )
-    validation = [
-        (read_array(volume), read_array(label))
-        for volume, label in zip(
-            files.get("val_volumes", []), files.get("val_labels", []), strict=True
-        )
-    ]
+    labelled = files.get("val_volumes", [])
+    validation = read_training_cases(labelled, files.val_labels) if labelled else []
     result = train(
         dataset,
         variant,

@@ -7,6 +7,7 @@ import torch
 from umsam.training.augmentation import (
     Affines,
     add_noise,
+    change_contrast,
     random_affines,
     sample_images,
     sample_sam_features,
@@ -151,6 +152,52 @@ def test_rotation_keeps_within_its_bound_and_areas():
     assert 18 < angle.abs().max() <= 20
     assert angle.min() < -15 and angle.max() > 15
     torch.testing.assert_close(torch.linalg.det(affines.matrix), torch.ones(200))
+
+
+@pytest.mark.parametrize("zoom", [(2.0, 2.0), (0.5, 1.5)])
+def test_zoom_is_the_pixels_of_the_slice_to_one_of_the_crop(zoom):
+    """Neighbours in the crop lie `zoom` apart in the slice, image and SAM's features alike."""
+    size = (96, 120)
+    affines = random_affines(
+        torch.tensor([size]), 32, 0.0, False, np.random.default_rng(1), torch.tensor([zoom])
+    )
+    inside = sample_images(torch.ones(1, 1, *size), affines)[0, 0] > 0.999
+    assert inside.all()
+    crop = sample_images(coordinates(*size), affines)[0]
+    step_x, step_y = crop[0].diff(dim=1), crop[1].diff(dim=0)
+    torch.testing.assert_close(step_x, torch.full_like(step_x, zoom[1]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(step_y, torch.full_like(step_y, zoom[0]), atol=1e-3, rtol=0)
+    sampled, valid = sample_sam_features(coordinate_features(*size, cells=24), affines)
+    assert valid.all()
+    places = crop.reshape(2, 2, 16, 2, 16)[:, :, 7:9, :, 7:9].mean(dim=(2, 4))
+    assert (sampled[0] - places).abs().max() <= max(size) / 24 / 2
+
+
+def test_a_zoomed_out_slice_lies_in_the_middle_of_its_crop():
+    affines = random_affines(
+        torch.tensor([[64, 32]]), 64, 0.0, False, np.random.default_rng(0), torch.full((1, 2), 2.0)
+    )
+    seen = sample_images(torch.ones(1, 1, 64, 32), affines)[0, 0] > 0.5
+    assert torch.nonzero(seen).amin(0).tolist() == [16, 24]
+    assert seen.sum() == 32 * 16
+
+
+def test_scaling_keeps_within_its_bound_either_way():
+    affines = random_affines(
+        torch.tensor([[64, 64]] * 200), 64, 20.0, True, np.random.default_rng(0), None, 0.25
+    )
+    scale = torch.linalg.det(affines.matrix).abs().sqrt()
+    assert 0.8 <= scale.min() < 0.82 and 1.22 < scale.max() <= 1.25
+
+
+def test_contrast_is_a_power_between_its_bounds():
+    images = torch.full((300, 1, 2, 2), 0.5)
+    images[:, :, 0, 0] = -0.1
+    changed = change_contrast(images, 0.4, torch.Generator().manual_seed(0))
+    assert not changed[:, :, 0, 0].any()
+    power = changed[:, 0, 1, 1].log() / np.log(0.5)
+    assert np.exp(-0.4) <= power.min() < 0.7 and 1.45 < power.max() <= np.exp(0.4) + 1e-5
+    assert torch.equal(change_contrast(images.clamp(min=0), 0.0, torch.Generator()), images.clamp(min=0))
 
 
 def test_noise_has_its_deviation_and_its_share():

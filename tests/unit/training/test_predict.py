@@ -13,6 +13,8 @@ from umsam.training.unet import UNet
 class Threshold(torch.nn.Module):
     """A stand-in for the UNet that segments what is brighter than a half."""
 
+    spacing = None
+
     def forward(self, x):
         assert x.shape[-1] % 16 == x.shape[-2] % 16 == 0
         return torch.cat([torch.full_like(x, 0.5), x], dim=1), None
@@ -22,16 +24,38 @@ class Threshold(torch.nn.Module):
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
 def test_every_voxel_lands_where_it_was(shape, batch_size):
     volume = np.random.default_rng(0).random(shape, dtype=np.float32)
-    mask = predict_volume(Threshold(), volume, "cpu", batch_size)
+    mask = predict_volume(Threshold(), volume, (1.0, 1.0), "cpu", batch_size)
     assert mask.dtype == np.uint8
     assert np.array_equal(mask, volume > 0.5)
+
+
+@pytest.mark.parametrize(("pixel", "seen"), [((1.0, 1.0), (40, 48)), ((0.5, 2.0), (20, 96))])
+def test_slices_are_seen_at_the_network_s_pixel_size_and_come_back(pixel, seen):
+    """A disc of 12 mm keeps its place; its area is right to a pixel of the coarser grid's rim."""
+
+    class Watched(Threshold):
+        spacing = 1.0
+
+        def forward(self, x):
+            inner = x[0, 0].sum(0).nonzero().max(), x[0, 0].sum(1).nonzero().max()
+            assert tuple(x.shape[-2:]) == tuple(n + -n % 16 for n in seen)
+            assert inner[0] < seen[1] and inner[1] < seen[0]
+            return super().forward(x)
+
+    y, x = np.mgrid[:40, :48].astype(np.float32) + 0.5
+    disc = np.hypot((y - 18) * pixel[0], (x - 26) * pixel[1]) < 6
+    mask = predict_volume(Watched(), disc[None].astype(np.float32), pixel, "cpu")[0]
+    assert mask.shape == disc.shape
+    outside = np.hypot((y - 18) * pixel[0], (x - 26) * pixel[1]) > 6 + 1.5 * max(pixel)
+    inside = np.hypot((y - 18) * pixel[0], (x - 26) * pixel[1]) < 6 - 1.5 * max(pixel)
+    assert mask[inside].all() and not mask[outside].any()
 
 
 def test_batches_do_not_matter_and_the_mode_is_kept():
     torch.manual_seed(0)
     unet = UNet().train()
     volume = np.random.default_rng(0).random((5, 20, 36), dtype=np.float32)
-    masks = [predict_volume(unet, volume, "cpu", n) for n in (1, 5)]
+    masks = [predict_volume(unet, volume, (1.0, 1.0), "cpu", n) for n in (1, 5)]
     assert unet.training
     assert np.array_equal(*masks)
 
@@ -39,11 +63,13 @@ def test_batches_do_not_matter_and_the_mode_is_kept():
 def test_checkpoint_round_trip(tmp_path):
     unet = UNet().eval()
     path = tmp_path / "unet.pt"
-    Checkpoint(unet.state_dict(), epoch=3, val_dsc=0.5).save(path)
+    Checkpoint(unet.state_dict(), epoch=3, val_dsc=0.5, spacing=0.7).save(path)
     stored = torch.load(path, weights_only=True)
     assert (stored["epoch"], stored["val_dsc"]) == (3, 0.5)
     x = torch.rand(1, 1, 32, 32)
-    assert torch.equal(load_unet(path, "cpu")(x)[0], unet(x)[0])
+    loaded = load_unet(path, "cpu")
+    assert torch.equal(loaded(x)[0], unet(x)[0])
+    assert loaded.spacing == 0.7
 
 
 @pytest.mark.parametrize("content", [{"weights": {"a": torch.ones(1)}}, {"b": 1}, [1, 2]])

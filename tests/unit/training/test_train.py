@@ -85,7 +85,7 @@ def weights_equal(a, b):
 
 def test_triple_learns_discs_and_lowers_every_term():
     training = SliceDataset(discs(4, seed=1, features=True))
-    held_out = [(case.image, case.target) for case in discs(2, seed=2)]
+    held_out = discs(2, seed=2)
     result = train(training, VARIANTS["triple"], settings(epochs=12), 0, "cpu")
     first, last = result.history[0], result.history[-1]
     for term in ("loss", "loss_ce", "loss_dice", "loss_cfkd", "loss_cckd"):
@@ -143,7 +143,7 @@ def test_schedule_is_polynomial_per_iteration():
 
 def test_best_epoch_is_the_best_on_the_validation_labels():
     dataset = one_case(slices=3)
-    volume = (dataset.cases[0].image, dataset.cases[0].target)
+    volume = dataset.cases[0]
     result = train(dataset, VARIANTS["supervised"], small(epochs=5, validate_every=2), 0, "cpu",
                    [volume])  # fmt: skip
     dsc = {row.epoch: row.val_dsc for row in result.history if not math.isnan(row.val_dsc)}
@@ -157,7 +157,7 @@ def test_best_epoch_is_the_best_on_the_validation_labels():
 
 def test_of_equally_good_epochs_the_last_is_kept():
     dataset = one_case(slices=2)
-    empty = (np.zeros((1, 32, 32), np.float32), np.zeros((1, 32, 32), np.uint8))
+    empty = TrainingCase(np.zeros((1, 32, 32), np.float32), np.zeros((1, 32, 32), np.uint8))
     dataset.cases[0].target[:] = 0
     result = train(dataset, VARIANTS["plkd"], small(epochs=6), 0, "cpu", [empty])
     equal = [row.epoch for row in result.history if row.val_dsc == result.best.val_dsc]
@@ -166,7 +166,7 @@ def test_of_equally_good_epochs_the_last_is_kept():
 
 def test_validation_does_not_change_the_training():
     dataset = one_case(slices=3)
-    volume = (dataset.cases[0].image, dataset.cases[0].target)
+    volume = dataset.cases[0]
     without = train(dataset, VARIANTS["plkd"], small(), 0, "cpu")
     watched = train(dataset, VARIANTS["plkd"], small(), 0, "cpu", [volume])
     assert weights_equal(without.last, watched.last)
@@ -180,7 +180,8 @@ def test_dsc_counts_the_volume_and_empty_pairs():
 
     empty, full = np.zeros((2, 16, 16), np.uint8), np.ones((2, 16, 16), np.uint8)
     image = np.zeros((2, 16, 16), np.float32)
-    assert mean_dsc(Nothing(), [(image, empty), (image, full)], "cpu") == 0.5
+    cases = [TrainingCase(image, empty), TrainingCase(image, full)]
+    assert mean_dsc(Nothing(), cases, "cpu") == 0.5
 
 
 @pytest.mark.parametrize("slices", [1, 4])  # 4 in batches of 3: the last batch holds one slice
@@ -205,6 +206,25 @@ def test_empty_targets_train_to_background():
     assert dataset.positive_slices == 0
     result = train(dataset, VARIANTS["plkd"], small(epochs=6), 0, "cpu")
     assert result.history[-1].loss < result.history[0].loss
+
+
+def test_pixels_of_several_sizes_are_seen_at_one():
+    """Learned at 1 mm, found at 0.5 mm, where a disc is twice as many pixels wide."""
+    training = discs(4, seed=1)
+    fine = [
+        TrainingCase(
+            c.image.repeat(2, 1).repeat(2, 2), c.target.repeat(2, 1).repeat(2, 2), None, (0.5, 0.5)
+        )
+        for c in discs(2, seed=2)
+    ]
+    result = train(
+        SliceDataset(training), VARIANTS["supervised"],
+        settings(epochs=12, spacing=1.0, scaling=0.1, gamma=0.2), 0, "cpu",
+    )  # fmt: skip
+    assert result.last.spacing == 1.0
+    unet = UNet(spacing=result.last.spacing).eval()
+    unet.load_state_dict(result.last.weights)
+    assert mean_dsc(unet, fine, "cpu") > 0.9
 
 
 @pytest.mark.parametrize("crop", [16, 40, 100])

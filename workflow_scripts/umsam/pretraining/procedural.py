@@ -221,6 +221,8 @@ class _Painter:
         elif 0.42 <= rim < 0.50:  # onion: layers within one object
             for level in np.sort(rng.uniform(0.3, 0.9, int(rng.integers(1, 3))))[::-1]:
                 self.fill(window, region & (shape.level < level), self.random_class())
+        elif radius > 6 and rng.random() < 0.4:
+            self.zones(cy, cx, radius, window, region, index)
         if rng.random() < 0.25:  # shading across the object
             direction = rng.normal(0, 1, 2)
             ramp = (
@@ -243,6 +245,51 @@ class _Painter:
                     ys[at] + window[0].start, xs[at] + window[1].start, part, index, inside,
                     depth + 1,
                 )  # fmt: skip
+
+    def zones(self, cy, cx, radius, window, region, index: int) -> None:
+        """Two zones of one object, the inner one off centre and nodular, as in prostate or kidney.
+
+        Every second inner zone is an object of its own.
+        """
+        rng = self.rng
+        away, angle = radius * rng.uniform(0, 0.45), rng.uniform(0, 2 * np.pi)
+        cy, cx = cy + away * np.sin(angle), cx + away * np.cos(angle)
+        zone = _Shape(
+            rng, self.size, cy, cx, radius * rng.uniform(0.45, 0.8),
+            rng.choice(["ellipse", "harmonic", "warped"]),
+        )  # fmt: skip
+        organ = np.zeros((self.size, self.size), bool)
+        organ[window] = region
+        inner = zone.inside() & organ[zone.window]
+        if inner.sum() < 12:
+            return
+        self.fill(zone.window, inner, self.random_class())
+        if rng.random() < 0.5:
+            self.new_object(zone.window, inner, index)
+        if rng.random() < 0.7:
+            inside = np.zeros_like(organ)
+            inside[zone.window] = inner
+            for _ in range(int(rng.integers(1, 3))):
+                self.clutter(inside, zone.window, zone.radius)
+
+    def pack(self, inside: np.ndarray, parent: int) -> None:
+        """Fills a region [H, W] with cells that touch, as muscles do, often with fascia between."""
+        rng, size = self.rng, self.size
+        count = int(rng.integers(4, 12))
+        fields = np.stack([smooth_noise(rng, size, 4, 4) for _ in range(count)])
+        cell = fields.argmax(0)
+        for k in range(count):
+            labels, pieces = ndimage.label((cell == k) & inside)
+            for piece in range(1, min(pieces, 3) + 1):
+                region = labels == piece
+                if region.sum() < 30:
+                    continue
+                self.fill((slice(None), slice(None)), region, self.random_class())
+                self.new_object((slice(None), slice(None)), region, parent)
+        if rng.random() < 0.6:
+            top = np.partition(fields, count - 2, axis=0)[-2:]
+            fascia = (top[1] - top[0] < rng.uniform(0.05, 0.25)) & inside
+            self.fill((slice(None), slice(None)), fascia, self.random_class())
 
     def clutter(self, inside, window, radius) -> None:
         rng = self.rng
@@ -296,6 +343,8 @@ def _layout(rng: np.random.Generator, size: int) -> tuple[_Painter, np.ndarray]:
     if len(ys) < 50:
         ys, xs = np.nonzero(np.ones((size, size), bool))
         inner = np.ones((size, size), bool)
+    if rng.random() < 0.4:
+        painter.pack(inner, index)
     count = int(np.exp(rng.uniform(np.log(3), np.log(16))))
     # radius of a disc whose area is drawn log-uniformly from 0.4 % to 20 % of the image
     areas = np.exp(rng.uniform(np.log(0.004), np.log(0.20), count))
@@ -352,9 +401,10 @@ def _render(rng: np.random.Generator, painter: _Painter, body: np.ndarray) -> np
     means = rng.uniform(0.05, 1, n).astype(np.float32)
     if rng.random() < 0.5:  # crowd the means: weak edges between all of them
         means = 0.5 + (means - 0.5) * rng.uniform(0.35, 0.9)
+    alike = rng.choice([0.2, 0.5])
     for k in range(2, n):  # some classes differ from another by a little, or by texture alone
-        if rng.random() < 0.2:
-            means[k] = means[int(rng.integers(1, k))] + rng.normal(0, 0.03)
+        if rng.random() < alike:
+            means[k] = means[int(rng.integers(1, k))] + rng.normal(0, 0.05)
     means[0] = rng.choice([0.0, 0.02, rng.uniform(0, 0.3)])
     image = means[painter.tissue] + painter.shade
     strength = rng.choice([0.3, 1.0, 1.6]) * rng.gamma(1.2, 0.05, n)
@@ -363,7 +413,11 @@ def _render(rng: np.random.Generator, painter: _Painter, body: np.ndarray) -> np
             where = painter.tissue == k
             if where.any():
                 image[where] += np.float32(min(strength[k], 0.22)) * _texture(rng, size)[where]
-    image = _blur(image, *(rng.uniform(0.4, 1.1) * np.exp(rng.normal(0, 0.15, 2))))
+        if rng.random() < 0.25:  # uneven tissue: its edges fade here and there
+            where = painter.tissue == k
+            image[where] += rng.uniform(0.02, 0.08) * smooth_noise(rng, size, 3, 3)[where]
+    sharpness = 1.1 if rng.random() < 0.7 else 2.2
+    image = _blur(image, *(rng.uniform(0.4, sharpness) * np.exp(rng.normal(0, 0.15, 2))))
     if rng.random() < 0.4:  # low resolution, not always the same along both axes
         y, x = size / np.exp(rng.uniform(0, np.log(2.6), 2))
         if rng.random() < 0.6:
@@ -373,7 +427,12 @@ def _render(rng: np.random.Generator, painter: _Painter, body: np.ndarray) -> np
         image = _resize_matrix(int(y), size) @ image @ _resize_matrix(int(x), size).T
     if rng.random() < 0.8:
         image = image * np.exp(rng.uniform(0.05, 0.35) * smooth_noise(rng, size, 2, 2))
-    if rng.random() < 0.3:  # one surface coil
+    if rng.random() < 0.12:  # a coil inside the body: bright around a point, dark far from it
+        axis = (np.arange(size, dtype=np.float32) + 0.5) / size
+        y, x = rng.uniform(0.3, 0.9, 2)
+        far = np.hypot(axis[:, None] - np.float32(y), axis[None] - np.float32(x))
+        image = image * np.exp(-far / np.float32(rng.uniform(0.15, 0.6)))
+    elif rng.random() < 0.3:  # one surface coil
         axis = np.linspace(0, 1, size, dtype=np.float32)
         along = rng.normal(0, 1, 2)
         image = image * np.exp(

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 class SamTraining:
     """Everything that decides the result; resuming needs the same values."""
 
+    initial: str | None = None
+    """Checkpoint of a compact SAM to start from; nothing: random weights."""
     steps: int = 2650
     batch_size: int = 8
     points: int = 4
@@ -206,7 +208,7 @@ def train_compact_sam(
     output = Path(output)
     resume = output.with_name(output.name + ".resume.pt")
     torch.manual_seed(settings.seed)
-    sam, average, aux = build_compact_sam(), build_compact_sam(), AnchorMasks()
+    sam, average, aux = build_compact_sam(settings.initial), build_compact_sam(), AnchorMasks()
     average.load_state_dict(sam.state_dict())
     sam.image_encoder.to(memory_format=torch.channels_last)
     parameters = [*sam.parameters(), *aux.parameters()]

@@ -1,7 +1,7 @@
 """One random affine per slice, applied alike to image, target and SAM's cached features.
 
-Crop, rotation, quarter turns and mirror images compose into a single map from the crop to the
-slice. SAM saw the whole slice once; its features are sampled where the map puts the cells of the
+Crop, pixel size, rotation, quarter turns and mirror images compose into a single map from the crop
+to the slice. SAM saw the whole slice once; its features are sampled where the map puts the cells of the
 UNet's bottleneck, so that eq. 7 compares the same places.
 
 Coordinates are continuous pixels, (x, y), with (0, 0) the outer corner of the first pixel, whose
@@ -50,7 +50,13 @@ class Affines:
 
 
 def random_affines(
-    size: Tensor, crop: int, rotation: float, flip: bool, rng: np.random.Generator
+    size: Tensor,
+    crop: int,
+    rotation: float,
+    flip: bool,
+    rng: np.random.Generator,
+    zoom: Tensor | None = None,
+    scaling: float = 0.0,
 ) -> Affines:
     """Draw one affine per slice.
 
@@ -66,16 +72,25 @@ def random_affines(
         Whether to turn by multiples of 90 degrees and mirror, too.
     rng
         All draws come from here.
+    zoom
+        Pixels of the slice to one of the crop along y and x, [B, 2]; none: 1.
+    scaling
+        Things appear larger or smaller by a random factor of up to 1 + scaling.
     """
-    angle, mirror, centre = [], [], []
-    for height, width in size.tolist():
-        start = [_start(width, crop, rng), _start(height, crop, rng)]
-        centre.append([value + crop / 2 for value in start])
+    zoom = torch.ones_like(size, dtype=torch.float32) if zoom is None else zoom
+    angle, mirror, centre, scale = [], [], [], []
+    for pixels, ratio in zip(size.tolist(), zoom.tolist(), strict=True):
+        # the crop's first pixel, on the slice's grid where the two are of one size
+        start = [_start(round(n / r), crop, rng) for n, r in zip(pixels, ratio, strict=True)][::-1]
+        centre.append([(s + crop / 2) * r for s, r in zip(start, ratio[::-1], strict=True)])
         turns, mirrored = (int(rng.integers(4)), bool(rng.integers(2))) if flip else (0, False)
         angle.append(np.deg2rad(rng.uniform(-rotation, rotation)) + turns * np.pi / 2)
         mirror.append(-1.0 if mirrored else 1.0)
+        scale.append(np.exp(rng.uniform(-1, 1) * np.log1p(scaling)))
     cos, sin, mirror = np.cos(angle), np.sin(angle), np.array(mirror)
     matrix = np.stack([np.stack([cos * mirror, -sin], -1), np.stack([sin * mirror, cos], -1)], -2)
+    along = zoom.flip(-1).cpu().numpy() * np.array(scale)[:, None]
+    matrix = along[:, :, None] * matrix
     tensors = (torch.as_tensor(np.asarray(a), dtype=torch.float32) for a in (matrix, centre))
     return Affines(*(t.to(size.device) for t in tensors), size.float(), crop)
 
@@ -143,6 +158,16 @@ def add_noise(images: Tensor, sd: float, probability: float, generator: torch.Ge
     shape, device = (len(images), 1, 1, 1), images.device
     chosen = torch.rand(shape, generator=generator, device=device) < probability
     return images + sd * chosen * torch.randn(images.shape, generator=generator, device=device)
+
+
+def change_contrast(images: Tensor, gamma: float, generator: torch.Generator) -> Tensor:
+    """Raise each slice [B, 1, H, W] to a random power between exp(-gamma) and exp(gamma).
+
+    Intensities below 0 count as 0, whose power is 0.
+    """
+    shape, device = (len(images), 1, 1, 1), images.device
+    draw = 2 * torch.rand(shape, generator=generator, device=device) - 1
+    return images.clamp(min=0) ** torch.exp(gamma * draw)
 
 
 def _normalised(points: Tensor, width: int, height: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umsam.data.volumes import read_array
+from umsam.data.volumes import read_array, read_volume
 from umsam.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -18,11 +18,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """One volume: image float32 [Z, H, W], target uint8 [Z, H, W], SAM's features [Z, D, h, w]."""
+    """One volume: image float32 [Z, H, W], target uint8 [Z, H, W], SAM's features [Z, D, h, w].
+
+    `spacing` is the size of a pixel in mm along y and x.
+    """
 
     image: NDArray[np.float32]
     target: NDArray[np.uint8]
     sam_features: NDArray[np.float16] | None = None  # memory-mapped
+    spacing: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,13 @@ class Batch:
     """Slices of one step, at the top left of a common frame that is as large as the largest.
 
     `image` float32 and `target` uint8 [B, 1, H, W]; `size` [B, 2], the height and width of each;
-    `sam_features` [B, D, h, w] or None.
+    `spacing` [B, 2], mm along y and x; `sam_features` [B, D, h, w] or None.
     """
 
     image: Tensor
     target: Tensor
     size: Tensor
+    spacing: Tensor
     sam_features: Tensor | None
 
 
@@ -78,6 +83,7 @@ class SliceDataset:
         """Collect the slices at `positions`; only their SAM features are read."""
         chosen = [self.index[position] for position in positions]
         size = torch.tensor([case.image.shape[1:] for case, _ in chosen])
+        spacing = torch.tensor([case.spacing for case, _ in chosen])
         height, width = size.amax(dim=0).tolist()
         image = torch.zeros(len(chosen), 1, height, width)
         target = torch.zeros(len(chosen), 1, height, width, dtype=torch.uint8)
@@ -87,7 +93,7 @@ class SliceDataset:
             target[i, 0, :h, :w] = torch.from_numpy(case.target[z])
         features = [case.sam_features[z] for case, z in chosen if case.sam_features is not None]
         sam_features = torch.from_numpy(np.stack(features)) if features else None
-        return Batch(image, target, size, sam_features)
+        return Batch(image, target, size, spacing, sam_features)
 
 
 def read_training_cases(
@@ -127,7 +133,8 @@ def read_training_cases(
 
 
 def _read_case(volume: Path, target: Path, features: Path | None) -> TrainingCase:
-    image = np.ascontiguousarray(read_array(volume), dtype=np.float32)
+    read = read_volume(volume)
+    image, spacing = np.ascontiguousarray(read.array, dtype=np.float32), read.spacing[1:]
     label = (read_array(target) > 0).astype(np.uint8)
     if label.shape != image.shape:
         raise InputError(
@@ -135,14 +142,14 @@ def _read_case(volume: Path, target: Path, features: Path | None) -> TrainingCas
             "Delete both and run again, or correct the label in the sample sheet."
         )
     if features is None:
-        return TrainingCase(image, label)
+        return TrainingCase(image, label, spacing=spacing)
     sam = np.load(features, mmap_mode="r")
     if sam.ndim != 4 or len(sam) != len(image):
         raise InputError(
             f"{features}: holds {sam.shape}, not the features of the {len(image)} slices of "
             f"{volume}. Delete it and run again."
         )
-    return TrainingCase(image, label, sam)
+    return TrainingCase(image, label, sam, spacing)
 
 
 def _case(path: str | Path) -> str:

@@ -23,7 +23,7 @@ def load_unet(path: str | Path, device: str) -> UNet:
     """
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
-        unet = UNet()
+        unet = UNet(spacing=checkpoint["spacing"])
         unet.load_state_dict(checkpoint["weights"])
     except (EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
         raise InputError(
@@ -35,24 +35,42 @@ def load_unet(path: str | Path, device: str) -> UNet:
 
 @torch.inference_mode()
 def predict_volume(
-    unet: UNet, volume: NDArray[np.float32], device: str, batch_size: int = 8
+    unet: UNet,
+    volume: NDArray[np.float32],
+    spacing: tuple[float, float],
+    device: str,
+    batch_size: int = 8,
 ) -> NDArray[np.uint8]:
     """Segment every slice of a volume [Z, Y, X] with intensities in [0, 1]; uint8, the same shape.
 
-    Slices go in whole, at their own size: zeros at the bottom and right make it a multiple of 16,
-    and are cut off again. `unet` is left in the mode it came in.
+    Slices go in whole, resampled to the network's pixel size where it has one (`spacing` is the
+    volume's, in mm along y and x): zeros at the bottom and right make them a multiple of 16, and
+    are cut off again. Logits are resampled back. `unet` is left in the mode it came in.
     """
     training = unet.training
     unet.eval()
     slices = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[:, None]
-    height, width = volume.shape[1:]
+    own = volume.shape[1:]
+    height, width = own
+    if unet.spacing is not None:
+        height, width = (
+            max(1, round(n * mm / unet.spacing)) for n, mm in zip(own, spacing, strict=True)
+        )
     padding = (0, -width % STRIDE, 0, -height % STRIDE)
     parts: list[Tensor] = []
     for batch in slices.split(batch_size):
-        logits, _ = unet(F.pad(batch.to(device), padding))
-        parts.append(logits.argmax(dim=1)[:, :height, :width].to(torch.uint8).cpu())
+        logits, _ = unet(F.pad(_resized(batch.to(device), (height, width)), padding))
+        logits = _resized(logits[..., :height, :width], own)
+        parts.append(logits.argmax(dim=1).to(torch.uint8).cpu())
     unet.train(training)
     return torch.cat(parts).numpy()
+
+
+def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps [B, C, H, W] on another grid over the same field of view."""
+    if maps.shape[-2:] == size:
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
 def largest_component(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -15,11 +15,12 @@ from torch import Tensor
 from umsam.errors import InputError
 from umsam.training.augmentation import (
     add_noise,
+    change_contrast,
     random_affines,
     sample_images,
     sample_sam_features,
 )
-from umsam.training.dataset import Batch, SliceDataset
+from umsam.training.dataset import Batch, SliceDataset, TrainingCase
 from umsam.training.distillation import (
     class_contrastive_loss,
     class_feature_loss,
@@ -49,6 +50,9 @@ class TrainingSettings:
     noise_sd: float
     noise_p: float
     validate_every: int
+    spacing: float | None = None
+    scaling: float = 0.0
+    gamma: float = 0.0
     lambda_1: float = 0.0
     lambda_2: float = 0.0
     tau: float = 0.5
@@ -91,11 +95,15 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights at the end of an epoch, with the validation's DSC there (nan without one)."""
+    """Weights at the end of an epoch, with the validation's DSC there (nan without one).
+
+    `spacing` is the size in mm of the pixels the network is for, None for any.
+    """
 
     weights: dict[str, Tensor]
     epoch: int
     val_dsc: float
+    spacing: float | None = None
 
     def save(self, path: str | Path) -> None:
         """Write tensors and plain values, readable with ``weights_only=True``."""
@@ -117,7 +125,7 @@ def train(
     settings: TrainingSettings,
     seed: int,
     device: str,
-    validation: Sequence[tuple[NDArray[np.float32], NDArray[np.uint8]]] = (),
+    validation: Sequence[TrainingCase] = (),
 ) -> Training:
     """Train one UNet.
 
@@ -129,7 +137,7 @@ def train(
         Weights, order, augmentation, noise and dropout all follow from it: on the CPU the same seed
         and the same number of threads give the same weights, bit for bit.
     validation
-        Volumes [Z, Y, X] with labels; their mean 3D DSC chooses the best epoch.
+        Volumes with their labels as targets; their mean 3D DSC chooses the best epoch.
 
     Raises
     ------
@@ -141,7 +149,7 @@ def train(
     devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices):  # initial weights and dropout draw from the global one
         torch.manual_seed(seed)
-        unet = UNet().to(device, memory_format=torch.channels_last).train()
+        unet = UNet(spacing=settings.spacing).to(device, memory_format=torch.channels_last).train()
         return _epochs(unet, dataset, variant, settings, rng, noise, device, validation)
 
 
@@ -153,7 +161,7 @@ def _epochs(
     rng: np.random.Generator,
     noise: torch.Generator,
     device: str,
-    validation: Sequence[tuple[NDArray[np.float32], NDArray[np.uint8]]],
+    validation: Sequence[TrainingCase],
 ) -> Training:
     optimizer = torch.optim.SGD(
         unet.parameters(),
@@ -206,10 +214,14 @@ def batch_losses(
     device: str,
 ) -> Losses:
     """Augment a batch on `device`, run the network and take the terms of eq. 9."""
-    affines = random_affines(batch.size, settings.crop, settings.rotation, settings.flip, rng)
-    affines = affines.to(device)
+    zoom = settings.spacing / batch.spacing if settings.spacing else None
+    affines = random_affines(
+        batch.size, settings.crop, settings.rotation, settings.flip, rng, zoom, settings.scaling
+    ).to(device)
     image = sample_images(batch.image.to(device), affines)
     target = sample_images(batch.target.to(device).float(), affines, mode="nearest")[:, 0]
+    if settings.gamma:
+        image = change_contrast(image, settings.gamma, noise)
     image = add_noise(image, settings.noise_sd, settings.noise_p, noise)
     logits, bottleneck = unet(image)
 
@@ -228,11 +240,10 @@ def batch_losses(
     return Losses(total, cross_entropy, dice, feature, contrastive)
 
 
-def mean_dsc(
-    unet: UNet, volumes: Sequence[tuple[NDArray[np.float32], NDArray[np.uint8]]], device: str
-) -> float:
+def mean_dsc(unet: UNet, cases: Sequence[TrainingCase], device: str) -> float:
     """Mean over volumes of the 3D DSC of the network's segmentation with the label."""
-    return float(np.mean([_dsc(predict_volume(unet, x, device), y) for x, y in volumes]))
+    predicted = (predict_volume(unet, case.image, case.spacing, device) for case in cases)
+    return float(np.mean([_dsc(x, case.target) for x, case in zip(predicted, cases, strict=True)]))
 
 
 def _dsc(prediction: NDArray[np.uint8], label: NDArray[np.uint8]) -> float:
@@ -249,7 +260,7 @@ def _batches(dataset: SliceDataset, size: int, rng: np.random.Generator) -> Iter
 
 def _checkpoint(unet: UNet, epoch: int, val_dsc: float) -> Checkpoint:
     weights = {name: value.detach().cpu().clone() for name, value in unet.state_dict().items()}
-    return Checkpoint(weights, epoch, val_dsc)
+    return Checkpoint(weights, epoch, val_dsc, unet.spacing)
 
 
 def _check_finite(means: list[float], epoch: int, settings: TrainingSettings) -> None:

@@ -42,10 +42,14 @@ class UpBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Grey slices in, logits of `classes` out, and the bottleneck's features beside them."""
+    """Grey slices in, logits of `classes` out, and the bottleneck's features beside them.
 
-    def __init__(self, classes: int = 2) -> None:
+    `spacing` is the size in mm of the pixels it is for; none: slices are taken as they are.
+    """
+
+    def __init__(self, classes: int = 2, spacing: float | None = None) -> None:
         super().__init__()
+        self.spacing = spacing
         widths = (1, *CHANNELS)
         self.encoder = nn.ModuleList(
             ConvBlock(widths[i], widths[i + 1], DROPOUT[i]) for i in range(len(CHANNELS))
