@@ -1,5 +1,6 @@
 # The compact models, trained on procedural images alone. Their checkpoints ship in resources/; these
-# rules make them anew. A run that was stopped goes on from the state beside its output.
+# rules make them anew. A run that was stopped goes on from the state beside its output. Beside a GPU
+# the threads make scenes: `--set-threads pretrain_sam=16` keeps it busy.
 
 
 rule pretrain_sam:
@@ -15,6 +16,7 @@ rule pretrain_sam:
     resources:
         mem_mb=8000,
         runtime=480,
+        gpu=1,
     params:
         sam=config["pretraining"]["sam"],
         code=code("pretrain_sam"),

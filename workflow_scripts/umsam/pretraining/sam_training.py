@@ -22,6 +22,7 @@ from torch import distributed, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from umsam.devices import default_device
 from umsam.errors import InputError
 from umsam.files import whole
 from umsam.pretraining.sam_calibration import calibrate
@@ -69,8 +70,10 @@ class SamTraining:
     validation_scenes: int = 32
     calibration_scenes: int = 300
     processes: int = 2
-    """Each takes its share of a batch on one core; gradients are averaged. Divides `batch_size`."""
-    bfloat16: bool = True
+    """On a CPU each takes its share of a batch on one core; gradients are averaged. Divides
+    `batch_size`."""
+    bfloat16: bool | None = None
+    """Matrix products in half precision; nothing: where the device has it in hardware."""
 
 
 class _Samples(Dataset):
@@ -143,10 +146,12 @@ WEIGHTS = {"anchor": 0.7, "hint": 0.5, "mask": 1.0, "single": 0.3, "score": 2.0}
 def validate(sam: Sam, settings: SamTraining, size: int = IMAGE_SIZE) -> dict[str, float]:
     """Six points in objects and four uniform ones on each of a fixed set of scenes."""
     best, chosen, predicted, true = [], [], [], []
+    device = next(sam.parameters()).device
     sam.eval()
     with torch.inference_mode():
         for number in range(settings.validation_scenes):
             batch = collate([make_sample((settings.seed, 2, number), size, 6, 0, 3, 1)])
+            batch = {name: value.to(device) for name, value in batch.items()}
             embedding = encode(sam, batch["image"])
             logits, score, _ = decode(sam, embedding, batch["coords"], batch["labels"], size)
             valid = (batch["chain"] >= 0).flatten(0, 1)
@@ -180,6 +185,11 @@ def learning_rate(step: int, settings: SamTraining) -> float:
     return settings.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * along)))
 
 
+def has_bfloat16(kind: str) -> bool:
+    """Whether a device computes bfloat16 products; processors that do not imitate them slowly."""
+    return kind == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
 def _average_gradients(parameters: list[nn.Parameter], processes: int) -> None:
     """The mean gradient over the processes, in one message."""
     used = [p for p in parameters if p.grad is not None]
@@ -196,11 +206,13 @@ def train_compact_sam(
     sizes: tuple[int, int] = (128, IMAGE_SIZE),
     stop_after: int | None = None,
     workers: int = 1,
+    device: str = "cpu",
 ) -> Sam:
     """Trains from `settings.seed`, or goes on from `<output>.resume.pt`, and writes the checkpoint.
 
     The averaged weights are written to `output` in half precision; the state to resume from is
     removed then. `stop_after` ends the run after so many steps, as a kill would, without writing.
+    `workers` processes make the scenes.
     """
     rank, processes = 0, 1
     if distributed.is_initialized():
@@ -210,6 +222,10 @@ def train_compact_sam(
     torch.manual_seed(settings.seed)
     sam, average, aux = build_compact_sam(settings.initial), build_compact_sam(), AnchorMasks()
     average.load_state_dict(sam.state_dict())
+    for module in (sam, average, aux):
+        module.to(device)
+    kind = torch.device(device).type
+    half = has_bfloat16(kind) if settings.bfloat16 is None else settings.bfloat16
     sam.image_encoder.to(memory_format=torch.channels_last)
     parameters = [*sam.parameters(), *aux.parameters()]
     decayed = [p for p in parameters if p.ndim > 1]
@@ -224,7 +240,7 @@ def train_compact_sam(
     )
     step = 0
     if resume.exists():
-        state = torch.load(resume, weights_only=True)
+        state = torch.load(resume, map_location=device, weights_only=True)
         sam.load_state_dict(state["sam"])
         average.load_state_dict(state["average"])
         aux.load_state_dict(state["aux"])
@@ -238,6 +254,7 @@ def train_compact_sam(
             num_workers=workers,
             collate_fn=collate,
             prefetch_factor=8 if workers else None,
+            pin_memory=kind == "cuda",
         )
     )
     sums, began, counted = {}, time.monotonic(), 0
@@ -245,8 +262,8 @@ def train_compact_sam(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, settings)
         sam.train()
-        batch = next(loader)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+        batch = {k: v.to(device, non_blocking=True) for k, v in next(loader).items()}
+        with torch.autocast(kind, torch.bfloat16, enabled=half):
             parts = losses(sam, aux, batch, step >= settings.anchor_share * settings.steps)
         if step >= settings.small_share * settings.steps:
             parts.pop("hint", None)  # the decoder has outgrown it
@@ -263,7 +280,7 @@ def train_compact_sam(
             for mean, value in zip(average.parameters(), sam.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
         for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
+            sums[name] = sums.get(name, 0.0) + value.detach()
         counted += 1
         if rank == 0 and (step % 25 == 0 or step == settings.steps):
             rate = (time.monotonic() - began) / counted
@@ -313,12 +330,17 @@ def _process(rank: int, output: Path, settings: SamTraining, meeting: str) -> No
     distributed.destroy_process_group()
 
 
-def pretrain(output: Path | str, settings: SamTraining) -> None:
-    """`train_compact_sam` in `settings.processes` processes of one thread each.
+def pretrain(output: Path | str, settings: SamTraining, threads: int = 2) -> None:
+    """`train_compact_sam` on a GPU, or on the CPU in `settings.processes` processes of one thread.
 
     Single threads that meet once a step lose less to other users of the machine than threads that
-    meet in every operation.
+    meet in every operation. Beside a GPU all of the `threads` but one make scenes.
     """
+    device = default_device()
+    if device != "cpu":
+        workers = max(1, threads - 1)
+        train_compact_sam(Path(output), settings, workers=workers, device=device)
+        return
     if settings.batch_size % settings.processes:
         raise InputError(
             f"pretraining.sam: batch_size {settings.batch_size} is not a multiple of processes "
