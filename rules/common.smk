@@ -44,7 +44,7 @@ or_stop(configuration.check, config, Path(workflow.basedir) / "schemas/config.sc
 def settings(dataset):
     """The resolved settings of a data set."""
     resolved = or_stop(configuration.resolve, config, dataset)
-    or_stop(configuration.check_order, resolved, dataset)
+    or_stop(configuration.check_resolved, resolved, dataset)
     return resolved
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from umsam.configuration import SECTIONS, check, check_order, merged, resolve
+from umsam.configuration import SECTIONS, check, check_resolved, merged, resolve
 from umsam.errors import InputError
 from umsam.numbers import as_number
 
@@ -20,7 +20,16 @@ def config():
 def test_the_shipped_configuration_is_valid(config):
     check(config, SCHEMA)
     for dataset in config["datasets"]:
-        check_order(resolve(config, dataset), dataset)
+        check_resolved(resolve(config, dataset), dataset)
+
+
+def test_the_reference_generator_has_one_precision(config):
+    settings = resolve(config, "phantom")
+    settings["sam"]["precision"] = "bf16"
+    check_resolved(settings, "phantom")
+    settings["sam"]["generator"] = "reference"
+    with pytest.raises(InputError, match=r"'phantom', sam\.precision is bf16.*generator: fast"):
+        check_resolved(settings, "phantom")
 
 
 def test_the_papers_values(config):
@@ -131,4 +140,4 @@ def test_bounds_the_wrong_way_round(config):
     settings = deepcopy(resolve(config, "fetal_brain"))
     settings["shape_priors"]["a_min"] = "8/5"
     with pytest.raises(InputError, match=r"shape_priors.a_min \(8/5\) must be below"):
-        check_order(settings, "fetal_brain")
+        check_resolved(settings, "fetal_brain")

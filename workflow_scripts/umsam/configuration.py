@@ -109,14 +109,21 @@ ORDERED = (
 )
 
 
-def check_order(settings: Mapping[str, Any], dataset: str) -> None:
-    """Check that every lower bound of resolved settings lies below its upper bound.
+def check_resolved(settings: Mapping[str, Any], dataset: str) -> None:
+    """Check that resolved settings fit together.
 
     Raises
     ------
     InputError
-        Names the two keys, their values and the data set.
+        A lower bound does not lie below its upper bound, or a key asks for what another one rules
+        out. Names both keys, their values and the data set.
     """
+    sam = settings["sam"]
+    if sam["generator"] == "reference" and sam["precision"] != "fp32":
+        raise InputError(
+            f"configuration: for the data set {dataset!r}, sam.precision is {sam['precision']}, but "
+            "sam.generator: reference computes in fp32 alone. Use generator: fast, or fp32."
+        )
     pairs = [
         (f"{section}.{low}", settings[section][low], f"{section}.{high}", settings[section][high])
         for section, low, high in ORDERED

@@ -197,7 +197,9 @@ def test_contrast_is_a_power_between_its_bounds():
     assert not changed[:, :, 0, 0].any()
     power = changed[:, 0, 1, 1].log() / np.log(0.5)
     assert np.exp(-0.4) <= power.min() < 0.7 and 1.45 < power.max() <= np.exp(0.4) + 1e-5
-    assert torch.equal(change_contrast(images.clamp(min=0), 0.0, torch.Generator()), images.clamp(min=0))
+    assert torch.equal(
+        change_contrast(images.clamp(min=0), 0.0, torch.Generator()), images.clamp(min=0)
+    )
 
 
 def test_noise_has_its_deviation_and_its_share():

@@ -1,8 +1,8 @@
 """One random affine per slice, applied alike to image, target and SAM's cached features.
 
 Crop, pixel size, rotation, quarter turns and mirror images compose into a single map from the crop
-to the slice. SAM saw the whole slice once; its features are sampled where the map puts the cells of the
-UNet's bottleneck, so that eq. 7 compares the same places.
+to the slice. SAM saw the whole slice once; its features are sampled where the map puts the cells
+of the UNet's bottleneck, so that eq. 7 compares the same places.
 
 Coordinates are continuous pixels, (x, y), with (0, 0) the outer corner of the first pixel, whose
 centre is (0.5, 0.5): the convention of ``align_corners=False``.
