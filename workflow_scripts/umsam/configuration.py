@@ -121,8 +121,8 @@ def check_resolved(settings: Mapping[str, Any], dataset: str) -> None:
     sam = settings["sam"]
     if sam["generator"] == "reference" and sam["precision"] != "fp32":
         raise InputError(
-            f"configuration: for the data set {dataset!r}, sam.precision is {sam['precision']}, but "
-            "sam.generator: reference computes in fp32 alone. Use generator: fast, or fp32."
+            f"configuration: for the data set {dataset!r}, sam.precision is {sam['precision']}, "
+            "but sam.generator: reference computes in fp32 alone. Use generator: fast, or fp32."
         )
     pairs = [
         (f"{section}.{low}", settings[section][low], f"{section}.{high}", settings[section][high])

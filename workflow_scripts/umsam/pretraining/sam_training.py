@@ -46,22 +46,22 @@ class SamTraining:
 
     initial: str | None = None
     """Checkpoint of a compact SAM to start from; nothing: random weights."""
-    steps: int = 2650
+    steps: int = 4900
     batch_size: int = 8
-    points: int = 4
+    points: int = 5
     boxes: int = 1
-    nothings: int = 1
+    nothings: int = 2
     """Points that lie in no object; their true IoU is 0."""
-    anchors: int = 20
+    anchors: int = 24
     """On small images; fewer on large ones, as their masks cost more."""
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warm_up: int = 150
-    decay_share: float = 0.4
+    decay_share: float = 0.5
     """Share of the steps, at the end, over which the learning rate falls to 2 %."""
-    small_share: float = 0.547
+    small_share: float = 0.30
     """Share of the steps, at the beginning, on images of 128 x 128."""
-    anchor_share: float = 0.247
+    anchor_share: float = 0.13
     """Share of the steps, at the beginning, that train on anchors alone, without the decoder."""
     ema: float = 0.998
     seed: int = 0
