@@ -40,8 +40,8 @@ _META = {
 # What a null in the configuration stands for: the thresholds that a model's scores are made for.
 GENERATOR_DEFAULTS: dict[str, dict[str, float]] = {
     "compact": {
-        "pred_iou_thresh": 0.1,
-        "stability_score_thresh": 0.75,
+        "pred_iou_thresh": 0.15,
+        "stability_score_thresh": 0.7,
         "stability_score_offset": 1.0,
     },
     **dict.fromkeys(OFFICIAL, _META),
