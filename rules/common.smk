@@ -21,7 +21,7 @@ from umsam.job_logs import failed_jobs
 
 STARTED = time.time()
 SPLITS = ("train", "val", "test")
-DOWNLOADED = ("fetal_sample", "promise12")
+DOWNLOADED = ("data/fetal_sample", "data/promise12")
 
 
 def or_stop(function, *arguments):
@@ -79,11 +79,11 @@ def code(script):
 
 def data_root(dataset):
     """The folder that holds a data set's files: its own key, or a local copy named by UMSAM_DATA_ROOT."""
-    local = os.environ.get("UMSAM_DATA_ROOT")
-    if dataset in DOWNLOADED and local:
-        below = Path(local) / dataset
+    own, local = settings(dataset).get("data_root"), os.environ.get("UMSAM_DATA_ROOT")
+    if own in DOWNLOADED and local:
+        below = Path(local) / Path(own).name
         return str(below if below.is_dir() else local)
-    return settings(dataset).get("data_root")
+    return own
 
 
 def sample_sheet(dataset):

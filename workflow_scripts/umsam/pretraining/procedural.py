@@ -17,6 +17,8 @@ from scipy import ndimage
 
 SMALLEST_AREA, LARGEST_AREA = 0.003, 0.45
 """Objects outside these shares of the image are painted but are no targets."""
+EVERYWHERE = (slice(None), slice(None))
+"""The window that is the whole image."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,12 @@ class _Painter:
         self.painted.append(int(region.sum()))
         return index
 
+    def on_image(self, window, region) -> np.ndarray:
+        """The region of a window as one of the whole image, bool [size, size]."""
+        whole = np.zeros((self.size, self.size), bool)
+        whole[window] = region
+        return whole
+
     def fill(self, window, region, tissue: int) -> None:
         self.tissue[window][region] = tissue
         self.shade[window][region] = 0
@@ -232,8 +240,7 @@ class _Painter:
             self.shade[window][region] += (0.15 * ramp)[region].astype(np.float32)
         if radius < 5 or region.sum() < 60:
             return
-        inside = np.zeros((self.size, self.size), bool)
-        inside[window] = region
+        inside = self.on_image(window, region)
         if rng.random() < 0.30:  # clutter inside that is no object: two halves, folds, vessels
             self.clutter(inside, window, radius)
         if depth < 2 and rng.random() < (0.5 if depth == 0 else 0.3) and radius > 9:
@@ -258,17 +265,14 @@ class _Painter:
             rng, self.size, cy, cx, radius * rng.uniform(0.45, 0.8),
             rng.choice(["ellipse", "harmonic", "warped"]),
         )  # fmt: skip
-        organ = np.zeros((self.size, self.size), bool)
-        organ[window] = region
-        inner = zone.inside() & organ[zone.window]
+        inner = zone.inside() & self.on_image(window, region)[zone.window]
         if inner.sum() < 12:
             return
         self.fill(zone.window, inner, self.random_class())
         if rng.random() < 0.5:
             self.new_object(zone.window, inner, index)
         if rng.random() < 0.7:
-            inside = np.zeros_like(organ)
-            inside[zone.window] = inner
+            inside = self.on_image(zone.window, inner)
             for _ in range(int(rng.integers(1, 3))):
                 self.clutter(inside, zone.window, zone.radius)
 
@@ -284,12 +288,12 @@ class _Painter:
                 region = labels == piece
                 if region.sum() < 30:
                     continue
-                self.fill((slice(None), slice(None)), region, self.random_class())
-                self.new_object((slice(None), slice(None)), region, parent)
+                self.fill(EVERYWHERE, region, self.random_class())
+                self.new_object(EVERYWHERE, region, parent)
         if rng.random() < 0.6:
             top = np.partition(fields, count - 2, axis=0)[-2:]
             fascia = (top[1] - top[0] < rng.uniform(0.05, 0.25)) & inside
-            self.fill((slice(None), slice(None)), fascia, self.random_class())
+            self.fill(EVERYWHERE, fascia, self.random_class())
 
     def clutter(self, inside, window, radius) -> None:
         rng = self.rng
@@ -308,37 +312,34 @@ def _layout(rng: np.random.Generator, size: int) -> tuple[_Painter, np.ndarray]:
     """Paints the tree; gives the painter and the region of the body [H, W] bool."""
     painter = _Painter(rng, size)
     body = np.ones((size, size), bool)
-    everything = (slice(0, size), slice(0, size))
     if rng.random() < 0.75:  # a body outline, often larger than the field of view
         cy, cx = size * (0.5 + rng.normal(0, 0.07, 2))
         radius = size * rng.uniform(0.33, 0.75)
         shape = _Shape(
             rng, size, cy, cx, radius, rng.choice(["ellipse", "harmonic", "box", "warped"])
         )
-        body = np.zeros((size, size), bool)
-        body[shape.window] = shape.inside()
+        body = painter.on_image(shape.window, shape.inside())
         first = painter.random_class()
-        painter.fill(everything, body, first)
+        painter.fill(EVERYWHERE, body, first)
         inner = body
         edge = 1.0
         for _ in range(int(rng.integers(0, 4))):  # skin, fat, muscle
             edge -= max(rng.uniform(0.01, 0.10), 1.2 / radius)
-            layer = np.zeros((size, size), bool)
-            layer[shape.window] = shape.inside(edge)
-            painter.fill(everything, layer, painter.random_class())
+            layer = painter.on_image(shape.window, shape.inside(edge))
+            painter.fill(EVERYWHERE, layer, painter.random_class())
             inner = layer
         if inner.sum() > 0.05 * size * size:
-            index = painter.new_object(everything, body, -1) if rng.random() < 0.5 else -1
+            index = painter.new_object(EVERYWHERE, body, -1) if rng.random() < 0.5 else -1
         else:
             index = -1
     else:
-        painter.fill(everything, body, painter.random_class())
+        painter.fill(EVERYWHERE, body, painter.random_class())
         inner, index = body, -1
     if rng.random() < 0.5:  # large fields of other tissue, no objects of their own
         for _ in range(int(rng.integers(1, 4))):
             cells = int(rng.integers(2, 7))
             field = smooth_noise(rng, size, cells, cells) > rng.uniform(0.3, 1.2)
-            painter.fill(everything, field & inner, painter.random_class())
+            painter.fill(EVERYWHERE, field & inner, painter.random_class())
     ys, xs = np.nonzero(inner)
     if len(ys) < 50:
         ys, xs = np.nonzero(np.ones((size, size), bool))
@@ -359,7 +360,7 @@ def _layout(rng: np.random.Generator, size: int) -> tuple[_Painter, np.ndarray]:
     if rng.random() < 0.4:  # vessels and bright spots all over: nothing of it is an object
         cells = int(rng.integers(20, 60))
         spots = smooth_noise(rng, size, cells, cells) > rng.uniform(1.5, 2.2)
-        painter.fill(everything, spots & body, painter.random_class())
+        painter.fill(EVERYWHERE, spots & body, painter.random_class())
     return painter, body
 
 
@@ -409,12 +410,10 @@ def _render(rng: np.random.Generator, painter: _Painter, body: np.ndarray) -> np
     image = means[painter.tissue] + painter.shade
     strength = rng.choice([0.3, 1.0, 1.6]) * rng.gamma(1.2, 0.05, n)
     for k in range(1, n):
-        if strength[k] > 0.01:
-            where = painter.tissue == k
-            if where.any():
-                image[where] += np.float32(min(strength[k], 0.22)) * _texture(rng, size)[where]
+        where = painter.tissue == k
+        if strength[k] > 0.01 and where.any():
+            image[where] += np.float32(min(strength[k], 0.22)) * _texture(rng, size)[where]
         if rng.random() < 0.25:  # uneven tissue: its edges fade here and there
-            where = painter.tissue == k
             image[where] += rng.uniform(0.02, 0.08) * smooth_noise(rng, size, 3, 3)[where]
     sharpness = 1.1 if rng.random() < 0.7 else 2.2
     image = _blur(image, *(rng.uniform(0.4, sharpness) * np.exp(rng.normal(0, 0.15, 2))))

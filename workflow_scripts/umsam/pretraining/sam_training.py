@@ -185,6 +185,20 @@ def learning_rate(step: int, settings: SamTraining) -> float:
     return settings.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * along)))
 
 
+def _optimiser(parameters: list[nn.Parameter], settings: SamTraining) -> torch.optim.AdamW:
+    """AdamW whose weight decay spares biases and norms."""
+    decayed = [p for p in parameters if p.ndim > 1]
+    plain = [p for p in parameters if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": settings.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+    )
+
+
 def has_bfloat16(kind: str) -> bool:
     """Whether a device computes bfloat16 products; processors that do not imitate them slowly."""
     return kind == "cuda" or torch.cpu._is_avx512_bf16_supported()
@@ -228,24 +242,14 @@ def train_compact_sam(
     half = has_bfloat16(kind) if settings.bfloat16 is None else settings.bfloat16
     sam.image_encoder.to(memory_format=torch.channels_last)
     parameters = [*sam.parameters(), *aux.parameters()]
-    decayed = [p for p in parameters if p.ndim > 1]
-    plain = [p for p in parameters if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        betas=(0.9, 0.98),
-    )
+    optimiser = _optimiser(parameters, settings)
+    resumable = {"sam": sam, "average": average, "aux": aux, "optimiser": optimiser}
     step = 0
     if resume.exists():
         state = torch.load(resume, map_location=device, weights_only=True)
-        sam.load_state_dict(state["sam"])
-        average.load_state_dict(state["average"])
-        aux.load_state_dict(state["aux"])
-        optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
+        for name, part in resumable.items():
+            part.load_state_dict(state[name])
         log.info("going on at step %d from %s", step, resume)
     loader = iter(
         DataLoader(
@@ -300,17 +304,9 @@ def train_compact_sam(
             )
             began = time.monotonic()
         if rank == 0 and (step % settings.save_every == 0 or step == stop_after):
+            state = {name: part.state_dict() for name, part in resumable.items()}
             with whole(resume) as path:
-                torch.save(
-                    {
-                        "step": step,
-                        "sam": sam.state_dict(),
-                        "average": average.state_dict(),
-                        "aux": aux.state_dict(),
-                        "optimiser": optimiser.state_dict(),
-                    },
-                    path,
-                )
+                torch.save({"step": step, **state}, path)
         if step == stop_after:
             return average
     if rank == 0:

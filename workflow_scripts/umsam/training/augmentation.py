@@ -79,18 +79,18 @@ def random_affines(
     """
     zoom = torch.ones_like(size, dtype=torch.float32) if zoom is None else zoom
     angle, mirror, centre, scale = [], [], [], []
-    for pixels, ratio in zip(size.tolist(), zoom.tolist(), strict=True):
-        # the crop's first pixel, on the slice's grid where the two are of one size
-        start = [_start(round(n / r), crop, rng) for n, r in zip(pixels, ratio, strict=True)][::-1]
-        centre.append([(s + crop / 2) * r for s, r in zip(start, ratio[::-1], strict=True)])
+    for (height, width), (zoom_y, zoom_x) in zip(size.tolist(), zoom.tolist(), strict=True):
+        centre_y = (_start(round(height / zoom_y), crop, rng) + crop / 2) * zoom_y
+        centre_x = (_start(round(width / zoom_x), crop, rng) + crop / 2) * zoom_x
+        centre.append([centre_x, centre_y])
         turns, mirrored = (int(rng.integers(4)), bool(rng.integers(2))) if flip else (0, False)
         angle.append(np.deg2rad(rng.uniform(-rotation, rotation)) + turns * np.pi / 2)
         mirror.append(-1.0 if mirrored else 1.0)
         scale.append(np.exp(rng.uniform(-1, 1) * np.log1p(scaling)))
     cos, sin, mirror = np.cos(angle), np.sin(angle), np.array(mirror)
     matrix = np.stack([np.stack([cos * mirror, -sin], -1), np.stack([sin * mirror, cos], -1)], -2)
-    along = zoom.flip(-1).cpu().numpy() * np.array(scale)[:, None]
-    matrix = along[:, :, None] * matrix
+    pixels_per_pixel = zoom.flip(-1).cpu().numpy() * np.array(scale)[:, None]
+    matrix = pixels_per_pixel[:, :, None] * matrix
     tensors = (torch.as_tensor(np.asarray(a), dtype=torch.float32) for a in (matrix, centre))
     return Affines(*(t.to(size.device) for t in tensors), size.float(), crop)
 
