@@ -82,7 +82,7 @@ def test_innermost_is_the_deepest_object(scenes):
 def test_objects_can_be_seen():
     """Most objects differ in mean or spread from the ring around them; else nothing is learned."""
     seen = []
-    for seed in range(20, 32):
+    for seed in range(60):
         scene = random_scene(seed, 128)
         for mask in scene.masks:
             ring = ndimage.binary_dilation(mask, iterations=3) & ~mask
@@ -91,7 +91,7 @@ def test_objects_can_be_seen():
                 abs(inside.mean() - outside.mean()) > 0.05
                 or abs(inside.std() - outside.std()) > 0.03
             )
-    assert np.mean(seen) > 0.75
+    assert np.mean(seen) > 0.8
 
 
 def test_packed_cells_fill_their_region_and_touch():

@@ -268,7 +268,8 @@ class _Painter:
         inner = zone.inside() & self.on_image(window, region)[zone.window]
         if inner.sum() < 12:
             return
-        self.fill(zone.window, inner, self.random_class())
+        around = self.tissue[zone.window][inner]
+        self.fill(zone.window, inner, self.random_class(avoid=int(around[0])))
         if rng.random() < 0.5:
             self.new_object(zone.window, inner, index)
         if rng.random() < 0.7:
@@ -277,19 +278,27 @@ class _Painter:
                 self.clutter(inside, zone.window, zone.radius)
 
     def pack(self, inside: np.ndarray, parent: int) -> None:
-        """Fills a region [H, W] with cells that touch, as muscles do, often with fascia between."""
+        """Fills a region [H, W] with cells that touch, as muscles do, often with fascia between.
+
+        A cell gets a tissue none of the cells has that touch it already, if there is one.
+        """
         rng, size = self.rng, self.size
         count = int(rng.integers(4, 12))
         fields = np.stack([smooth_noise(rng, size, 4, 4) for _ in range(count)])
         cell = fields.argmax(0)
+        packed = np.zeros((size, size), bool)
         for k in range(count):
             labels, pieces = ndimage.label((cell == k) & inside)
             for piece in range(1, min(pieces, 3) + 1):
                 region = labels == piece
                 if region.sum() < 30:
                     continue
-                self.fill(EVERYWHERE, region, self.random_class())
+                touching = self.tissue[ndimage.binary_dilation(region) & packed]
+                others = np.setdiff1d(np.arange(1, self.n_classes), touching)
+                tissue = int(rng.choice(others)) if len(others) else self.random_class()
+                self.fill(EVERYWHERE, region, tissue)
                 self.new_object(EVERYWHERE, region, parent)
+                packed |= region
         if rng.random() < 0.6:
             top = np.partition(fields, count - 2, axis=0)[-2:]
             fascia = (top[1] - top[0] < rng.uniform(0.05, 0.25)) & inside
