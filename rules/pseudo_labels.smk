@@ -4,7 +4,7 @@
 def feature_space(wildcards):
     """What K-means sees of the pooled features."""
     clustering = settings(wildcards.dataset)["clustering"]
-    return {key: clustering[key] for key in ("l2_normalise", "position")}
+    return {key: clustering[key] for key in ("l2_normalise", "position", "whiten")}
 
 
 def sse_settings(wildcards):
@@ -42,6 +42,12 @@ def dino_settings(wildcards):
     """Nothing where the features are SAM's: another DINO is then no reason to pool again."""
     used = setting("clustering.features")(wildcards) == "dino"
     return settings(wildcards.dataset)["dino"] if used else None
+
+
+def view_of_features(wildcards):
+    """The part of a slice that SAM's embedding shows; DINO sees all of it."""
+    of_sam = setting("clustering.features")(wildcards) == "sam"
+    return setting("sam.field_of_view")(wildcards) if of_sam else None
 
 
 def dino_gpus(wildcards):
@@ -119,6 +125,7 @@ rule dino_features:
     params:
         source=setting("clustering.features"),
         dino=dino_settings,
+        field_of_view=view_of_features,
         code=code("dino_features"),
     script:
         "../workflow_scripts/dino_features.py"
@@ -195,7 +202,6 @@ rule assignments:
     params:
         cases=case_names,
         splits=splits,
-        space=feature_space,
         code=code("assignments"),
     script:
         "../workflow_scripts/assignments.py"
@@ -223,7 +229,6 @@ rule pseudo_label:
         runtime=by_size(5, 1),
     params:
         select=setting("target.select"),
-        space=feature_space,
         code=code("pseudo_label"),
     script:
         "../workflow_scripts/pseudo_label.py"

@@ -34,6 +34,12 @@ def teacher_features(wildcards):
     return training_files("results/{dataset}/sam_features/{case}.npy", wildcards)
 
 
+def teacher_view(wildcards):
+    """The part of a slice that SAM saw, for the variants that distill."""
+    distills = VARIANTS[wildcards.variant].distills
+    return setting("sam.field_of_view")(wildcards) if distills else None
+
+
 rule train:
     input:
         volumes=training_volumes,
@@ -58,6 +64,7 @@ rule train:
         gpu=1,
     params:
         settings=training_settings,
+        field_of_view=teacher_view,
         code=code("train"),
     script:
         "../workflow_scripts/train.py"

@@ -7,16 +7,14 @@ with job(snakemake):
     import logging
     from pathlib import Path
 
-    import numpy as np
-
     from umsam.files import whole
     from umsam.pseudo_labels.assignments import assignments
+    from umsam.pseudo_labels.feature_space import read_kmeans
 
     attribute = json.loads(Path(snakemake.input.target).read_text())["attribute"]
-    with np.load(snakemake.input.kmeans, allow_pickle=False) as file:
-        centroids = file["centroids"]
+    centroids, space = read_kmeans(snakemake.input.kmeans)
     params, files = snakemake.params, snakemake.input.features
-    tables = assignments(params.cases, params.splits, files, centroids, attribute, params.space)
+    tables = assignments(params.cases, params.splits, files, centroids, attribute, space)
     count = 0
     with whole(snakemake.output.assignments) as path, path.open("w", newline="") as stream:
         for table in tables:

@@ -7,7 +7,7 @@ with job(snakemake):
 
     import numpy as np
 
-    from umsam.data.volumes import read_array
+    from umsam.data.volumes import read_volume
     from umsam.files import whole
     from umsam.pseudo_labels.masks import read_slice_masks, slice_file
     from umsam.pseudo_labels.roi_features import in_square, roi_features
@@ -16,8 +16,13 @@ with job(snakemake):
     rois = read_rois(snakemake.input.rois)
     valid = rois[rois["valid"]].sort_values(["slice", "index"])
     slices = valid["slice"].unique().tolist()  # only these need a feature map
+    volume = read_volume(snakemake.input.volume)
     of_sam = snakemake.params.source == "sam"
     if of_sam:
+        from umsam.pseudo_labels.field_of_view import view_of
+
+        side = snakemake.params.field_of_view
+        seen = view_of(volume.array.shape[1:], volume.spacing[1:], side).window
         embedding = np.load(snakemake.input.sam_features, mmap_mode="r")
         length, maps = embedding.shape[1], (np.float32(embedding[z]) for z in slices)
     else:
@@ -29,16 +34,17 @@ with job(snakemake):
         dino = load_dino(
             settings["model"], weights, device, settings["image_size"], settings["sha256"]
         )
-        volume = read_array(snakemake.input.volume)
         length = dino.model.num_features
         batch = settings["batch_size"]
-        maps = feature_maps(dino, volume[slices], batch, device) if slices else []
+        maps = feature_maps(dino, volume.array[slices], batch, device) if slices else []
 
     pooled = [np.zeros((0, length), np.float32)]
     for z, feature_map in zip(slices, maps, strict=True):
         masks = read_slice_masks(slice_file(snakemake.input.masks, z)).masks
         chosen = masks[valid.loc[valid["slice"] == z, "index"].to_numpy()]
-        pooled.append(roi_features(feature_map, in_square(chosen) if of_sam else chosen))
+        if of_sam:
+            chosen = in_square(chosen[:, *seen])
+        pooled.append(roi_features(feature_map, chosen))
     features = np.concatenate(pooled)
     with whole(snakemake.output.features) as path:
         np.savez_compressed(

@@ -5,14 +5,16 @@ from umsam.jobs import job
 with job(snakemake):
     import logging
 
-    from umsam.data.volumes import read_array
+    from umsam.data.volumes import read_volume
     from umsam.devices import default_device
     from umsam.files import whole, whole_directory
     from umsam.pseudo_labels.everything_mode import everything_mode, make_generator
+    from umsam.pseudo_labels.field_of_view import view_of
     from umsam.pseudo_labels.sam import generator_settings, load_sam
 
     settings = generator_settings(snakemake.params.sam)
-    volume = read_array(snakemake.input.volume)
+    volume = read_volume(snakemake.input.volume)
+    view = view_of(volume.array.shape[1:], volume.spacing[1:], settings["field_of_view"])
     sam = load_sam(
         settings["model"], snakemake.input.sam_weights, default_device(), settings["sha256"]
     )
@@ -21,8 +23,8 @@ with job(snakemake):
         whole_directory(snakemake.output.masks) as folder,
         whole(snakemake.output.features) as features,
     ):
-        found = everything_mode(generator, volume, folder, features)
-    logging.info("%d ROIs on %d slices", found, len(volume))
+        found = everything_mode(generator, volume.array, view, folder, features)
+    logging.info("%d ROIs on %d slices", found, len(volume.array))
     if not found:
         logging.warning(
             "WARNING: no ROI on any slice. Lower sam.pred_iou_thresh (%g) or "

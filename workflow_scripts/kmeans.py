@@ -13,13 +13,16 @@ with job(snakemake):
     from umsam.numbers import as_number
     from umsam.pseudo_labels.assignments import assignments, in_order, read_roi_features
     from umsam.pseudo_labels.clustering import choose_target, knee, target_record
+    from umsam.pseudo_labels.feature_space import fit_space, save_kmeans
     from umsam.pseudo_labels.streamed_kmeans import fit_streamed
 
     settings, target_settings = snakemake.params.clustering, snakemake.params.target
     attribute, prior = target_settings["attribute"], as_number(target_settings["prior"])
-    cases, space = snakemake.params.cases, settings["space"]
+    cases = snakemake.params.cases
     curve = pd.read_csv(snakemake.input.curve)
     files = in_order(cases, snakemake.input.features)
+
+    space = fit_space(lambda: (read_roi_features(file)[1] for file in files), settings["space"])
 
     def features():
         return (read_roi_features(file, space)[1] for file in files)
@@ -35,7 +38,7 @@ with job(snakemake):
     target = choose_target(counts, sums, prior, target_settings["near_tie"], attribute)
 
     with whole(snakemake.output.kmeans) as path:
-        np.savez(path, centroids=clusters.centroids, k=clusters.k, inertia=clusters.inertia)
+        save_kmeans(path, clusters.centroids, clusters.inertia, space)
     with whole(snakemake.output.target) as path:
         record = target_record(target, clusters, curve, attribute, prior)
         path.write_text(json.dumps(record, indent=2) + "\n")

@@ -11,15 +11,15 @@ with job(snakemake):
 
     from umsam.data.volumes import read_volume, write_volume
     from umsam.pseudo_labels.assignments import assignments
+    from umsam.pseudo_labels.feature_space import read_kmeans
     from umsam.pseudo_labels.masks import read_slice_masks, slice_file
     from umsam.pseudo_labels.pseudo_labels import pseudo_label, target_rois
     from umsam.pseudo_labels.shape_priors import read_rois
 
-    case, space = snakemake.wildcards.case, snakemake.params.space
+    case = snakemake.wildcards.case
     volume = read_volume(snakemake.input.volume)
     target = json.loads(Path(snakemake.input.target).read_text())
-    with np.load(snakemake.input.kmeans, allow_pickle=False) as file:
-        centroids = file["centroids"]
+    centroids, space = read_kmeans(snakemake.input.kmeans)
     features, attribute = [snakemake.input.features], target["attribute"]
     (assigned,) = assignments([case], [""], features, centroids, attribute, space)
     rois = target_rois(assigned, read_rois(snakemake.input.rois), target["cluster"])

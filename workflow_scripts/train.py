@@ -15,7 +15,8 @@ with job(snakemake):
 
     variant = VARIANTS[snakemake.wildcards.variant]
     files = snakemake.input
-    cases = read_training_cases(files.volumes, files.targets, files.get("sam_features", []))
+    teacher, view = files.get("sam_features", []), snakemake.params.field_of_view
+    cases = read_training_cases(files.volumes, files.targets, teacher, view)
     settings = dict(snakemake.params.settings)
     dataset = SliceDataset(cases, settings.pop("empty_slices", 1.0))
     logging.info(

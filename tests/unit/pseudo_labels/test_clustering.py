@@ -6,17 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
-from sklearn.preprocessing import normalize
 
 from umsam.pseudo_labels.assignments import (
     AS_POOLED,
     assign,
     assignments,
     in_order,
-    prepared,
     read_roi_features,
 )
 from umsam.pseudo_labels.clustering import choose_target, fit, knee, sse_curve, target_record
+from umsam.pseudo_labels.feature_space import FeatureSpace
 
 
 @pytest.fixture
@@ -36,25 +35,6 @@ def test_equals_scikit_learn(features, seed):
     np.testing.assert_array_equal(labels, expected.predict(features))
     np.testing.assert_allclose(distances, expected.transform(features).min(axis=1), rtol=1e-6)
     assert (distances**2).sum() == pytest.approx(clusters.inertia)
-
-
-def test_l2_normalised_features_have_length_one(features):
-    place = np.full((90, 2), 0.3)
-    assert np.array_equal(prepared(features, place, AS_POOLED), features)
-    space = {"l2_normalise": True, "position": 0.0}
-    np.testing.assert_allclose(prepared(features, place, space), normalize(features))
-    assert prepared(np.zeros((0, 6)), np.zeros((0, 2)), space).shape == (0, 6)
-
-
-@pytest.mark.parametrize("l2_normalise", [False, True])
-def test_across_the_slice_is_position_times_the_length(features, l2_normalise):
-    """Of two ROIs that look alike, one at the left edge and one at the right."""
-    space = {"l2_normalise": l2_normalise, "position": 2.5}
-    left, right = (prepared(features[:1], np.array([[x, 0.7]]), space)[0] for x in (0.0, 1.0))
-    length = 1 if l2_normalise else np.linalg.norm(features[0])
-    assert np.linalg.norm(left - right) == pytest.approx(2.5 * length)
-    middle = prepared(features[:1], np.array([[0.5, 0.5]]), space)[0]
-    assert not middle[-2:].any()
 
 
 def test_new_rois_are_assigned_and_change_nothing(features):
@@ -85,7 +65,7 @@ def test_rois_are_sorted_by_slice_and_index(features, tmp_path):
     rois, rows = read_roi_features(write_features(tmp_path, "a", features[:10]))
     assert rois[["slice", "index"]].to_numpy().tolist() == [[i // 4, i % 4] for i in range(10)]
     np.testing.assert_array_equal(rows, features[:10][::-1])
-    _, lengths = read_roi_features(tmp_path / "a.npz", {**AS_POOLED, "l2_normalise": True})
+    _, lengths = read_roi_features(tmp_path / "a.npz", FeatureSpace(l2_normalise=True))
     np.testing.assert_allclose(np.linalg.norm(lengths, axis=1), 1)
 
 

@@ -12,9 +12,14 @@ from tiny_sam import CHANNELS, SETTINGS
 from umsam.data.intensity import to_rgb_uint8
 from umsam.errors import InputError
 from umsam.pseudo_labels.everything_mode import everything_mode, make_generator
+from umsam.pseudo_labels.field_of_view import View, view_of
 from umsam.pseudo_labels.masks import read_slice_masks, slice_file
 
 GENERATORS = ("fast", "reference")
+
+
+def whole(volume):
+    return view_of(volume.shape[1:], (1.0, 1.0), None)
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ def test_the_masks_are_metas_in_metas_order(sam, volume, name):
 @pytest.mark.parametrize("name", GENERATORS)
 def test_a_volume_has_a_file_a_slice_and_an_embedding(sam, volume, tmp_path, name):
     generator = make_generator(sam, {**SETTINGS, "generator": name})
-    found = everything_mode(generator, volume, tmp_path, tmp_path / "features.npy")
+    found = everything_mode(generator, volume, whole(volume), tmp_path, tmp_path / "features.npy")
     stored = np.load(tmp_path / "features.npy", mmap_mode="r", allow_pickle=False)
     assert stored.shape == (3, CHANNELS, 4, 4)
     assert stored.dtype == np.float16
@@ -63,6 +68,41 @@ def test_a_volume_has_a_file_a_slice_and_an_embedding(sam, volume, tmp_path, nam
     assert found == total
 
 
+@pytest.mark.parametrize("name", GENERATORS)
+def test_of_a_view_sam_sees_nothing_else(sam, volume, tmp_path, name):
+    """The masks are those of the slice cut out, at their place in the slice."""
+    generator = make_generator(sam, {**SETTINGS, "generator": name})
+    view = View(5, 8, 30, 36)
+    everything_mode(generator, volume, view, tmp_path, tmp_path / "features.npy")
+    stored = np.load(tmp_path / "features.npy")
+    for z in range(3):
+        cut = np.ascontiguousarray(volume[z, 5:35, 8:44])
+        expected, embedding = generator(to_rgb_uint8(cut))
+        read = read_slice_masks(slice_file(tmp_path, z))
+        assert len(read) == len(expected) > 0
+        assert read.masks.shape[1:] == (40, 56)
+        assert np.array_equal(read.masks[:, 5:35, 8:44], expected.masks)
+        assert np.array_equal(read.area, expected.area)  # so none lies outside of the view
+        assert np.array_equal(read.box, expected.box + np.array([8, 5, 0, 0]))
+        assert np.array_equal(read.point, expected.point + np.float32([8, 5]))
+        np.testing.assert_allclose(stored[z], embedding, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "side", "expected"),
+    [
+        ((160, 160), (1.25, 1.25), None, View(0, 0, 160, 160)),
+        ((160, 160), (1.25, 1.25), 150, View(20, 20, 120, 120)),
+        ((256, 320), (0.5, 1.0), 100, View(28, 110, 200, 100)),  # 100 mm along both
+        ((64, 320), (1.0, 1.0), 100, View(0, 110, 64, 100)),  # shorter along y: all of it
+        ((41, 40), (1.0, 1.0), 20.4, View(10, 10, 20, 20)),
+        ((8, 8), (1.0, 1.0), 0.1, View(3, 3, 1, 1)),
+    ],
+)
+def test_a_view_is_a_central_square_in_mm(shape, spacing, side, expected):
+    assert view_of(shape, spacing, side) == expected
+
+
 def test_a_mask_file_that_cannot_be_written_ends_the_run(sam, volume, tmp_path, monkeypatch):
     def full(path, masks):
         raise OSError("No space left on device")
@@ -70,7 +110,7 @@ def test_a_mask_file_that_cannot_be_written_ends_the_run(sam, volume, tmp_path, 
     monkeypatch.setattr("umsam.pseudo_labels.everything_mode.write_slice_masks", full)
     generator = make_generator(sam, {**SETTINGS, "generator": "fast"})
     with pytest.raises(OSError, match="No space left"):
-        everything_mode(generator, volume, tmp_path, tmp_path / "features.npy")
+        everything_mode(generator, volume, whole(volume), tmp_path, tmp_path / "features.npy")
 
 
 def test_slices_leave_nothing_behind(sam, volume):

@@ -15,7 +15,6 @@ from tiny_sam import SETTINGS, tiny_sam
 
 from umsam.data.volumes import Volume, read_volume, write_volume
 from umsam.pseudo_labels import sam as sam_module
-from umsam.pseudo_labels.assignments import AS_POOLED
 from umsam.pseudo_labels.compact_dino import build_compact_dino, save_compact_dino
 from umsam.pseudo_labels.everything_mode import make_generator
 from umsam.pseudo_labels.masks import SliceMasks, no_masks, read_slice_masks, write_slice_masks
@@ -25,7 +24,8 @@ pytestmark = pytest.mark.usefixtures("logging_as_before")
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
 SPACING = (3.0, 0.5, 0.75)
 PRIORS = {"v_min": 0.01, "v_max": 0.3, "a_min": "1/2", "a_max": 2}
-CLUSTERING = {"k": 2, "n_init": 3, "seed": 0, "space": AS_POOLED, "sse_k": [2, 4],
+SPACE = {"l2_normalise": False, "position": 0.0, "whiten": None}
+CLUSTERING = {"k": 2, "n_init": 3, "seed": 0, "space": SPACE, "sse_k": [2, 4],
               "max_rois": None, "sse_rois": 20000}  # fmt: skip
 TARGET = {"attribute": "aspect_ratio", "prior": 1.0, "near_tie": 0.1}
 
@@ -108,7 +108,7 @@ def cluster(folder, splits):
         clustering=CLUSTERING, target=TARGET,
     )  # fmt: skip
     run(
-        "assignments", folder, cases=list(splits), splits=list(splits.values()), space=AS_POOLED,
+        "assignments", folder, cases=list(splits), splits=list(splits.values()),
         input={"kmeans": clusters / "kmeans.npz", "target": clusters / "target.json",
                "features": files("dino_features/{}.npz", splits)},
         output={"assignments": clusters / "assignments.csv"},
@@ -119,7 +119,7 @@ def cluster(folder, splits):
 def label(folder, case, select="nearest_centroid"):
     output = folder / "pseudo_labels" / f"{case}.nii.gz"
     run(
-        "pseudo_label", folder, case=case, select=select, space=AS_POOLED,
+        "pseudo_label", folder, case=case, select=select,
         input={"volume": folder / "volumes" / f"{case}.nii.gz",
                "masks": folder / "sam_masks" / case,
                "rois": folder / "rois" / f"{case}.csv",
@@ -129,6 +129,27 @@ def label(folder, case, select="nearest_centroid"):
         output={"pseudo_label": output},
     )  # fmt: skip
     return read_volume(output)
+
+
+def test_sams_features_are_pooled_where_sam_saw_the_roi(tmp_path):
+    """Features that hold their own place in a view of 16 x 16 mm: an ROI's is its centre there."""
+    boxes = [(8, 20, 12, 10), (16, 16, 8, 16)]  # within the view: rows 4 to 35, columns 13 to 33
+    write_case(tmp_path, "a", [rectangles(*boxes)])
+    cells = (np.arange(32) + 0.5).astype(np.float16)  # of one pixel; the view is padded to 32 x 32
+    features = np.stack(np.meshgrid(cells, cells))[None]
+    np.save(tmp_path / "a.npy", features)
+    volume, masks = tmp_path / "volumes" / "a.nii.gz", tmp_path / "sam_masks" / "a"
+    run("shape_priors", tmp_path, input={"volume": volume, "masks": masks},
+        output={"rois": tmp_path / "a.csv"}, priors=PRIORS)  # fmt: skip
+    run(
+        "dino_features", tmp_path,
+        input={"volume": volume, "masks": masks, "rois": tmp_path / "a.csv",
+               "sam_features": tmp_path / "a.npy"},
+        output={"features": tmp_path / "a.npz"}, source="sam", dino=None, field_of_view=16,
+    )  # fmt: skip
+    pooled = np.load(tmp_path / "a.npz")["features"]
+    centres = [(x + columns / 2 - 13, y + rows / 2 - 4) for y, x, rows, columns in boxes]
+    np.testing.assert_allclose(pooled, centres, atol=1e-3)
 
 
 @pytest.mark.parametrize("slices", [1, 3])
@@ -145,7 +166,8 @@ def test_everything_mode_of_a_volume(sam, tmp_path, monkeypatch, slices):
         "everything_mode", tmp_path,
         input={"volume": volume, "sam_weights": tmp_path / "sam.pth"},
         output={"masks": masks, "features": features},
-        sam={**SETTINGS, "generator": "fast", "model": "vit_b", "sha256": None},
+        sam={**SETTINGS, "generator": "fast", "model": "vit_b", "sha256": None,
+             "field_of_view": None},
     )  # fmt: skip
     assert f"{slices}/{slices} slices" in log
     embedding = np.load(features, mmap_mode="r", allow_pickle=False)

@@ -131,6 +131,30 @@ def test_slices_of_different_sizes_share_a_batch():
         assert torch.equal(valid[i : i + 1], v)
 
 
+@pytest.mark.parametrize("view", [(10, 30, 60, 60), (20, 8, 40, 64)])
+def test_features_of_a_view_show_the_same_place_as_the_image(view):
+    """Coordinates of the slice in, SAM's seen through the view: the augmented coordinates out."""
+    size, cells = (96, 120), 24
+    y, x, height, width = view
+    features = coordinate_features(height, width, cells) + torch.tensor([x, y])[None, :, None, None]
+    image, half_cell, outside = coordinates(*size), max(height, width) / cells / 2, 0
+    for seed in range(10):
+        affines = random_affines(torch.tensor([size]), 64, 20.0, True, np.random.default_rng(seed))
+        sampled, valid = sample_sam_features(features, affines, torch.tensor([view]))
+        crop = sample_images(image, affines)
+        places = crop.reshape(1, 2, 4, 16, 4, 16)[:, :, :, 7:9, :, 7:9].mean(dim=(3, 5))
+        inside = sample_images(torch.ones(1, 1, *size), affines)[0, 0]
+        inside = inside.reshape(4, 16, 4, 16)[:, 7:9, :, 7:9].amin(dim=(1, 3)) > 0.999
+        inner = (inside & valid[0])[None]
+        assert inner.any()
+        assert (sampled - places).abs().amax(dim=1)[inner].max() <= half_cell + 0.1
+        truth = affines.grid(4) - torch.tensor([x, y])
+        in_view = ((truth >= 0) & (truth <= torch.tensor([width, height]))).all(-1)
+        assert torch.equal(valid, in_view)
+        outside += int((~valid).sum())
+    assert outside
+
+
 def test_target_stays_binary_and_on_the_image():
     y, x = torch.meshgrid(torch.arange(80.0), torch.arange(100.0), indexing="ij")
     disc = ((x - 55) ** 2 + (y - 40) ** 2 < 20**2).float()[None, None]

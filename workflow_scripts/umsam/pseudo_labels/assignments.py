@@ -3,14 +3,15 @@
 Without scikit-learn, whose import costs more than a volume's assignments.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
+
+from umsam.pseudo_labels.feature_space import FeatureSpace
 
 ASSIGNMENT_COLUMNS = [
     "case",
@@ -22,30 +23,7 @@ ASSIGNMENT_COLUMNS = [
     "attribute",
 ]
 ROI_FEATURE_COLUMNS = ["slice", "index", "aspect_ratio", "area_mm2", "x", "y"]
-AS_POOLED = {"l2_normalise": False, "position": 0.0}
-
-
-def prepared(
-    features: NDArray[np.floating], place: NDArray[np.floating], space: Mapping[str, Any]
-) -> NDArray[np.float64]:
-    """Features [N, D] as K-means sees them, float64 [N, D] or [N, D + 2].
-
-    Parameters
-    ----------
-    place
-        x and y of the centroids as shares of the slice, [N, 2].
-    space
-        l2_normalise: of length 1. position: where it is not 0, the place is part of the feature;
-        to cross the slice along an axis is then this many times the feature's length.
-    """
-    features = np.asarray(features, np.float64)
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    if space["l2_normalise"]:
-        features = np.divide(features, length, out=np.zeros_like(features), where=length > 0)
-        length = np.ones_like(length)
-    if not space["position"]:
-        return features
-    return np.hstack([features, space["position"] * length * (np.asarray(place, float) - 0.5)])
+AS_POOLED = FeatureSpace()
 
 
 def assign(
@@ -59,7 +37,7 @@ def assign(
 
 
 def read_roi_features(
-    path: str | Path, space: Mapping[str, Any] = AS_POOLED
+    path: str | Path, space: FeatureSpace = AS_POOLED
 ) -> tuple[pd.DataFrame, NDArray[np.float64]]:
     """The valid ROIs of a case, by slice and index, and their features as K-means sees them.
 
@@ -67,7 +45,7 @@ def read_roi_features(
     """
     with np.load(path, allow_pickle=False) as file:
         table = pd.DataFrame({name: file[name] for name in ROI_FEATURE_COLUMNS})
-        features = prepared(file["features"], table[["x", "y"]].to_numpy(), space)
+        features = space(file["features"], table[["x", "y"]].to_numpy())
     order = table.sort_values(["slice", "index"]).index.to_numpy()
     return table.iloc[order].reset_index(drop=True), features[order]
 
@@ -83,7 +61,7 @@ def assignments(
     files: Sequence[str],
     centroids: NDArray[np.float64],
     attribute: str,
-    space: Mapping[str, Any],
+    space: FeatureSpace,
 ) -> Iterator[pd.DataFrame]:
     """For one case after the other the cluster of each valid ROI (`ASSIGNMENT_COLUMNS`)."""
     for case, split, path in sorted(zip(cases, splits, files, strict=True)):

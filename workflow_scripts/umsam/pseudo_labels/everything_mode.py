@@ -14,6 +14,7 @@ from umsam.data.intensity import to_rgb_uint8
 from umsam.errors import InputError
 from umsam.jobs import progress
 from umsam.pseudo_labels.fast_generator import FastGenerator
+from umsam.pseudo_labels.field_of_view import View
 from umsam.pseudo_labels.masks import slice_file, write_slice_masks
 from umsam.pseudo_labels.reference_generator import ReferenceGenerator
 
@@ -41,7 +42,7 @@ def make_generator(sam: Sam, settings: Mapping[str, Any]) -> Generator:
 
 
 def everything_mode(
-    generator: Generator, volume: NDArray[np.float32], folder: Path, features: Path
+    generator: Generator, volume: NDArray[np.float32], view: View, folder: Path, features: Path
 ) -> int:
     """Run on every slice of a volume; write each while the next is computed.
 
@@ -49,10 +50,12 @@ def everything_mode(
     ----------
     volume
         [Z, H, W], intensities in [0, 1].
+    view
+        What SAM sees of each slice.
     folder
         Receives a file of masks a slice (`slice_file`).
     features
-        Receives SAM's embeddings, a float16 .npy [Z, 256, h, w].
+        Receives SAM's embeddings of the view, a float16 .npy [Z, 256, h, w].
 
     Returns
     -------
@@ -63,14 +66,16 @@ def everything_mode(
     written.set_result(None)
     with ThreadPoolExecutor(max_workers=1) as writer:
         for z, image in enumerate(progress(volume, len(volume), "slices")):
-            masks, embedding = generator(to_rgb_uint8(image))
+            masks, embedding = generator(to_rgb_uint8(image[view.window]))
             found += len(masks)
             if stored is None:
                 shape = (len(volume), *embedding.shape)
                 stored = np.lib.format.open_memmap(features, "w+", np.float16, shape)
             stored[z] = embedding
             written.result()
-            written = writer.submit(write_slice_masks, slice_file(folder, z), masks)
+            written = writer.submit(
+                write_slice_masks, slice_file(folder, z), masks.placed(view, image.shape)
+            )
         written.result()
     stored.flush()
     return found

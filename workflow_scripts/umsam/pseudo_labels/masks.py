@@ -1,7 +1,7 @@
 """The masks of one slice with everything SAM says about them, and their file."""
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from umsam.errors import InputError
 from umsam.files import whole
+from umsam.pseudo_labels.field_of_view import View
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,17 @@ class SliceMasks:
     def area(self) -> NDArray[np.int64]:
         """Pixels of each mask, [K]."""
         return np.count_nonzero(self.masks, axis=(1, 2))
+
+    def placed(self, view: View, shape: tuple[int, int]) -> "SliceMasks":
+        """Masks of a view as masks of the slice of `shape` that it is part of."""
+        masks = np.zeros((len(self), *shape), bool)
+        masks[:, *view.window] = self.masks
+        return replace(
+            self,
+            masks=masks,
+            box=self.box + np.array([view.x, view.y, 0, 0], np.int32),
+            point=self.point + np.array([view.x, view.y], np.float32),
+        )
 
 
 def no_masks(height: int, width: int) -> SliceMasks:

@@ -17,7 +17,7 @@ def overlap(patches: int, pixels: int) -> NDArray[np.float64]:
 
 
 def in_square(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Masks [R, H, W] padded to the square of side max(H, W) that SAM's embedding covers."""
+    """Masks [R, H, W] of SAM's view padded to the square of side max(H, W) its embedding covers."""
     _, height, width = masks.shape
     side = max(height, width)
     return np.pad(masks, ((0, 0), (0, side - height), (0, side - width)))

@@ -8,17 +8,15 @@ depends neither on a learning rate nor on which ROIs come last.
 
 import logging
 import sys
-from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umsam.pseudo_labels.assignments import assign
 from umsam.pseudo_labels.clustering import Clusters, fit
+from umsam.pseudo_labels.feature_space import Batches
 
 Features = NDArray[np.float64]
-Batches = Callable[[], Iterable[Features]]
-"""Gives the features [n, D] of one volume after the other, from the start at each call."""
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """One random affine per slice, applied alike to image, target and SAM's cached features.
 
 Crop, pixel size, rotation, quarter turns and mirror images compose into a single map from the crop
-to the slice. SAM saw the whole slice once; its features are sampled where the map puts the cells
-of the UNet's bottleneck, so that eq. 7 compares the same places.
+to the slice. SAM saw the slice, or a view of it, once; its features are sampled where the map puts
+the cells of the UNet's bottleneck, so that eq. 7 compares the same places.
 
 Coordinates are continuous pixels, (x, y), with (0, 0) the outer corner of the first pixel, whose
 centre is (0.5, 0.5): the convention of ``align_corners=False``.
@@ -119,14 +119,19 @@ def sample_images(images: Tensor, affines: Affines, mode: str = "bilinear") -> T
     return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
-def sample_sam_features(features: Tensor, affines: Affines) -> tuple[Tensor, Tensor]:
+def sample_sam_features(
+    features: Tensor, affines: Affines, view: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """SAM's features at the cells of the bottleneck.
 
     Parameters
     ----------
     features
         [B, D, h, w], float16 or float32. A map covers the square of side max(H, W) whose top left
-        corner is the slice's: SAM pads at the right or bottom.
+        corner is the view's: SAM pads at the right or bottom.
+    view
+        What SAM saw of each slice, [B, 4]: first row and column, height H and width W in pixels;
+        none: all of it.
 
     Returns
     -------
@@ -134,15 +139,19 @@ def sample_sam_features(features: Tensor, affines: Affines) -> tuple[Tensor, Ten
         [B, D, crop/16, crop/16], float32. Cells that hold nothing but padding are never read:
         within half a cell of the border the outermost cell's feature stands.
     valid
-        Bool [B, crop/16, crop/16]: the centre of the bottleneck's cell lies in the slice.
+        Bool [B, crop/16, crop/16]: the centre of the bottleneck's cell lies in the view.
     """
     points = affines.grid(affines.crop // STRIDE)
-    width_height = affines.size.flip(-1)
+    size = affines.size
+    if view is not None:
+        points = points - view[:, None, None, :2].flip(-1)
+        size = view[:, 2:].float()
+    width_height = size.flip(-1)
     extent = width_height[:, None, None]
     valid = ((points >= 0) & (points <= extent)).all(dim=-1)
 
     cells = torch.tensor([features.shape[-1], features.shape[-2]], device=points.device)
-    cells_per_pixel = cells / affines.size.amax(dim=-1, keepdim=True)
+    cells_per_pixel = cells / size.amax(dim=-1, keepdim=True)
     points = points * cells_per_pixel[:, None, None]
     last = (width_height * cells_per_pixel - 1e-3).ceil()[:, None, None] - 0.5
     points = torch.minimum(points.clamp(min=0.5), last)

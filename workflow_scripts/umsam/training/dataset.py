@@ -12,6 +12,7 @@ from torch import Tensor
 
 from umsam.data.volumes import read_array, read_volume
 from umsam.errors import InputError
+from umsam.pseudo_labels.field_of_view import View, view_of
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +21,15 @@ log = logging.getLogger(__name__)
 class TrainingCase:
     """One volume: image float32 [Z, H, W], target uint8 [Z, H, W], SAM's features [Z, D, h, w].
 
-    `spacing` is the size of a pixel in mm along y and x.
+    `spacing` is the size of a pixel in mm along y and x; `view` is what SAM saw of a slice, all of
+    it where it is None.
     """
 
     image: NDArray[np.float32]
     target: NDArray[np.uint8]
     sam_features: NDArray[np.float16] | None = None  # memory-mapped
     spacing: tuple[float, float] = (1.0, 1.0)
+    view: View | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Batch:
     """Slices of one step, at the top left of a common frame that is as large as the largest.
 
     `image` float32 and `target` uint8 [B, 1, H, W]; `size` [B, 2], the height and width of each;
-    `spacing` [B, 2], mm along y and x; `sam_features` [B, D, h, w] or None.
+    `spacing` [B, 2], mm along y and x; `sam_features` [B, D, h, w] or None; `view` [B, 4], what
+    SAM saw of each: first row and column, height and width.
     """
 
     image: Tensor
@@ -42,6 +46,7 @@ class Batch:
     size: Tensor
     spacing: Tensor
     sam_features: Tensor | None
+    view: Tensor
 
 
 class SliceDataset:
@@ -93,13 +98,16 @@ class SliceDataset:
             target[i, 0, :h, :w] = torch.from_numpy(case.target[z])
         features = [case.sam_features[z] for case, z in chosen if case.sam_features is not None]
         sam_features = torch.from_numpy(np.stack(features)) if features else None
-        return Batch(image, target, size, spacing, sam_features)
+        whole = [case.view or View(0, 0, *case.image.shape[1:]) for case, _ in chosen]
+        view = torch.tensor([(v.y, v.x, v.height, v.width) for v in whole])
+        return Batch(image, target, size, spacing, sam_features, view)
 
 
 def read_training_cases(
     volumes: Sequence[str | Path],
     targets: Sequence[str | Path],
     sam_features: Sequence[str | Path] = (),
+    field_of_view: float | None = None,
 ) -> list[TrainingCase]:
     """Read the cases that have a target; files belong together by the case in their names.
 
@@ -112,6 +120,8 @@ def read_training_cases(
         message.
     sam_features
         ``{case}.npy``, needed by the variants that distill; memory-mapped.
+    field_of_view
+        Side in mm of the square that SAM saw (`view_of`).
 
     Raises
     ------
@@ -129,10 +139,15 @@ def read_training_cases(
             "no training case has a label, so there is nothing to learn from: give labels in the "
             "sample sheet (split 'train'), or take 'supervised' out of training.variants."
         )
-    return [_read_case(path, target_of[_case(path)], features_of.get(_case(path))) for path in used]
+    return [
+        _read_case(path, target_of[_case(path)], features_of.get(_case(path)), field_of_view)
+        for path in used
+    ]
 
 
-def _read_case(volume: Path, target: Path, features: Path | None) -> TrainingCase:
+def _read_case(
+    volume: Path, target: Path, features: Path | None, field_of_view: float | None
+) -> TrainingCase:
     read = read_volume(volume)
     image, spacing = np.ascontiguousarray(read.array, dtype=np.float32), read.spacing[1:]
     label = (read_array(target) > 0).astype(np.uint8)
@@ -149,7 +164,8 @@ def _read_case(volume: Path, target: Path, features: Path | None) -> TrainingCas
             f"{features}: holds {sam.shape}, not the features of the {len(image)} slices of "
             f"{volume}. Delete it and run again."
         )
-    return TrainingCase(image, label, sam, spacing)
+    view = view_of(image.shape[1:], spacing, field_of_view)
+    return TrainingCase(image, label, sam, spacing, view)
 
 
 def _case(path: str | Path) -> str:

@@ -228,7 +228,9 @@ def batch_losses(
     cross_entropy, dice = pseudo_label_losses(logits, target)
     feature = contrastive = torch.zeros((), device=device)
     if variant.distills:
-        teacher, valid = sample_sam_features(batch.sam_features.to(device), affines)
+        teacher, valid = sample_sam_features(
+            batch.sam_features.to(device), affines, batch.view.to(device)
+        )
         g, g_teacher = student_and_teacher_prototypes(
             logits, bottleneck, teacher, valid, settings.detach_teacher_weights
         )
