@@ -3,7 +3,15 @@
 # the threads make scenes: `--set-threads pretrain_sam=16` keeps it busy.
 
 
+def initial_sam(wildcards):
+    """The checkpoint that the training starts from, where the settings name one."""
+    initial = config["pretraining"]["sam"].get("initial")
+    return ancient(initial) if initial else []
+
+
 rule pretrain_sam:
+    input:
+        initial_sam,
     output:
         "results/pretraining/compact_sam.pt",
     log:

@@ -290,6 +290,11 @@ def test_training_goes_on_from_a_checkpoint(tmp_path, sam):
         assert torch.equal(value, started[name]), name
 
 
+def test_a_checkpoint_to_start_from_that_is_missing_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.pt: no such file"):
+        train_compact_sam(tmp_path / "a.pt", SamTraining(initial=str(tmp_path / "none.pt")))
+
+
 def test_bfloat16_follows_the_processor(monkeypatch):
     assert has_bfloat16("cuda")
     for there in (True, False):

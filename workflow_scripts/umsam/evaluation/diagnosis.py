@@ -20,9 +20,9 @@ HIT = 0.5
 """IoU from which a pseudo-label counts in recall and precision."""
 
 KNOBS = {
-    "everything mode": "sam: model, points_per_side, lower thresholds",
+    "everything mode": "sam: model, field_of_view, points_per_side, lower thresholds",
     "shape priors": "shape_priors: the bounds (rois/*.csv says which rejects)",
-    "clusters": "clustering: features, k, position; dino: model",
+    "clusters": "clustering: features, k, whiten, position; dino: model",
     "ROI of a slice": "target.select; more or other clusters",
     "target cluster": "target: attribute, prior (figures/clusters.png)",
 }

@@ -36,6 +36,7 @@ from umsam.pretraining.sam_decoding import (
 from umsam.pretraining.sam_losses import gather_targets, mask_loss, nested_loss, true_iou
 from umsam.pretraining.sam_samples import collate, make_sample
 from umsam.pseudo_labels.compact_sam import IMAGE_SIZE, build_compact_sam, save_compact_sam
+from umsam.pseudo_labels.sam import load_sam
 
 log = logging.getLogger(__name__)
 
@@ -227,6 +228,11 @@ def train_compact_sam(
     The averaged weights are written to `output` in half precision; the state to resume from is
     removed then. `stop_after` ends the run after so many steps, as a kill would, without writing.
     `workers` processes make the scenes.
+
+    Raises
+    ------
+    InputError
+        `settings.initial` is missing or holds something else.
     """
     rank, processes = 0, 1
     if distributed.is_initialized():
@@ -234,7 +240,9 @@ def train_compact_sam(
     output = Path(output)
     resume = output.with_name(output.name + ".resume.pt")
     torch.manual_seed(settings.seed)
-    sam, average, aux = build_compact_sam(settings.initial), build_compact_sam(), AnchorMasks()
+    start = settings.initial
+    sam = build_compact_sam() if start is None else load_sam("compact", start, "cpu")
+    average, aux = build_compact_sam(), AnchorMasks()
     average.load_state_dict(sam.state_dict())
     for module in (sam, average, aux):
         module.to(device)
