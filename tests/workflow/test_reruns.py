@@ -97,7 +97,7 @@ EDITS = {
         {"shape_priors", "dino_features", *AFTER_FEATURES, *END},
     ),
     "K": (
-        in_phantom("features: sam, k: 4,", "features: sam, k: 5,"),
+        in_phantom("features: sam, k: 5,", "features: sam, k: 6,"),
         {"kmeans", *AFTER_CLUSTERS, "kmeans_baseline", *END},
     ),
     "prior attribute": (
@@ -144,7 +144,7 @@ EDITS = {
         {"sam_prompts", "cryosam", "metrics", "comparison_table", *END},
     ),
     "DINO's features instead of SAM's": (
-        in_phantom("features: sam, k: 4,", "features: dino, k: 4,"),
+        in_phantom("features: sam, k: 5,", "features: dino, k: 5,"),
         {"dino_features", *AFTER_FEATURES, *END},
     ),
     "a comment in the losses' module": (
