@@ -31,27 +31,30 @@ def training_case_names(wildcards):
     return cases(wildcards.dataset, "train")
 
 
+def pools_sam(wildcards):
+    """Whether the ROIs' features are pooled from SAM's embedding, not from DINO's."""
+    return setting("clustering.features")(wildcards) == "sam"
+
+
 def feature_source(wildcards):
     """What the ROIs' features are pooled from: DINO's checkpoint, or the embedding that SAM left."""
-    if setting("clustering.features")(wildcards) == "sam":
+    if pools_sam(wildcards):
         return {"sam_features": f"results/{wildcards.dataset}/sam_features/{wildcards.case}.npy"}
     return {"dino_weights": ancient(dino_weights_of(wildcards))} if dino_weights_of(wildcards) else {}
 
 
 def dino_settings(wildcards):
     """Nothing where the features are SAM's: another DINO is then no reason to pool again."""
-    used = setting("clustering.features")(wildcards) == "dino"
-    return settings(wildcards.dataset)["dino"] if used else None
+    return None if pools_sam(wildcards) else settings(wildcards.dataset)["dino"]
 
 
 def view_of_features(wildcards):
     """The part of a slice that SAM's embedding shows; DINO sees all of it."""
-    of_sam = setting("clustering.features")(wildcards) == "sam"
-    return setting("sam.field_of_view")(wildcards) if of_sam else None
+    return setting("sam.field_of_view")(wildcards) if pools_sam(wildcards) else None
 
 
 def dino_gpus(wildcards):
-    return 1 if setting("clustering.features")(wildcards) == "dino" else 0
+    return 0 if pools_sam(wildcards) else 1
 
 
 # Weights are ancient: their time stamps say nothing, a fresh clone sets them all anew.

@@ -11,22 +11,16 @@ with job(snakemake):
 
     from umsam.files import whole
     from umsam.numbers import as_number
-    from umsam.pseudo_labels.assignments import assignments, in_order, read_roi_features
+    from umsam.pseudo_labels.assignments import assignments, training_features
     from umsam.pseudo_labels.clustering import choose_target, knee, target_record
-    from umsam.pseudo_labels.feature_space import fit_space, save_kmeans
+    from umsam.pseudo_labels.feature_space import save_kmeans
     from umsam.pseudo_labels.streamed_kmeans import fit_streamed
 
     settings, target_settings = snakemake.params.clustering, snakemake.params.target
     attribute, prior = target_settings["attribute"], as_number(target_settings["prior"])
     cases = snakemake.params.cases
     curve = pd.read_csv(snakemake.input.curve)
-    files = in_order(cases, snakemake.input.features)
-
-    space = fit_space(lambda: (read_roi_features(file)[1] for file in files), settings["space"])
-
-    def features():
-        return (read_roi_features(file, space)[1] for file in files)
-
+    space, features = training_features(cases, snakemake.input.features, settings["space"])
     k = knee(curve) if settings["k"] == "auto" else settings["k"]
     clusters = fit_streamed(features, k, settings["n_init"], settings["seed"], settings["max_rois"])
 

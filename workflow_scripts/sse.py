@@ -9,20 +9,13 @@ with job(snakemake):
 
     from umsam.errors import InputError
     from umsam.files import whole
-    from umsam.pseudo_labels.assignments import in_order, read_roi_features
+    from umsam.pseudo_labels.assignments import training_features
     from umsam.pseudo_labels.clustering import knee, sse_curve
-    from umsam.pseudo_labels.feature_space import fit_space
     from umsam.pseudo_labels.shape_priors import read_rois, rejections
     from umsam.pseudo_labels.streamed_kmeans import sample
 
     settings, cases = snakemake.params.clustering, snakemake.params.cases
-    files = in_order(cases, snakemake.input.features)
-
-    space = fit_space(lambda: (read_roi_features(file)[1] for file in files), settings["space"])
-
-    def features():
-        return (read_roi_features(file, space)[1] for file in files)
-
+    _, features = training_features(cases, snakemake.input.features, settings["space"])
     drawn, count = sample(features, settings["sse_rois"], settings["seed"])
     if not count:
         all_rois = pd.concat([read_rois(path) for path in snakemake.input.rois], ignore_index=True)

@@ -40,6 +40,20 @@ def coordinate_features(height: int, width: int, cells: int) -> torch.Tensor:
     return features.masked_fill(padding, -1e4)
 
 
+def at_cells(crop: torch.Tensor) -> torch.Tensor:
+    """The four pixels [1, N, 4, 2, 4, 2] of a crop [1, N, 64, 64] around each of 4 x 4 centres."""
+    return crop.reshape(1, -1, 4, 16, 4, 16)[:, :, :, 7:9, :, 7:9]
+
+
+def places_of_cells(size: tuple[int, int], affines: Affines) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the bottleneck's cells lie by the augmented coordinates of the slice, [1, 2, 4, 4], and
+    which lie on the slice, [4, 4]: a cell's place is the mean of the four pixels around its centre.
+    """
+    places = at_cells(sample_images(coordinates(*size), affines)).mean(dim=(3, 5))
+    slice_there = at_cells(sample_images(torch.ones(1, 1, *size), affines))[0, 0]
+    return places, slice_there.amin(dim=(1, 3)) > 0.999
+
+
 @pytest.mark.parametrize("size", [(64, 64), (64, 48), (33, 64), (31, 17)])
 def test_identity_returns_the_slice_in_the_middle_of_the_crop(size):
     image = torch.rand(1, 1, *size)
@@ -77,16 +91,12 @@ def test_quarter_turns_and_mirrors_are_the_eight_of_the_square():
 def test_image_and_sam_features_show_the_same_place(size, cells):
     """Coordinates in, the augmented coordinates out: to half a feature pixel, as method demands."""
     height, width = size
-    image, features = coordinates(*size), coordinate_features(height, width, cells).half()
+    features = coordinate_features(height, width, cells).half()
     half_cell = max(size) / cells / 2
     for seed in range(10):
         affines = random_affines(torch.tensor([size]), 64, 20.0, True, np.random.default_rng(seed))
         sampled, valid = sample_sam_features(features, affines)
-        crop = sample_images(image, affines)
-        # a bottleneck cell's centre lies between four pixels of the crop: their mean is its place
-        places = crop.reshape(1, 2, 4, 16, 4, 16)[:, :, :, 7:9, :, 7:9].mean(dim=(3, 5))
-        inside = sample_images(torch.ones(1, 1, *size), affines)[0, 0]
-        inside = inside.reshape(4, 16, 4, 16)[:, 7:9, :, 7:9].amin(dim=(1, 3)) > 0.999
+        places, inside = places_of_cells(size, affines)
         inner = (inside & valid[0])[None]
         assert inner.any()
         error = (sampled - places).abs().amax(dim=1)[inner]
@@ -137,14 +147,11 @@ def test_features_of_a_view_show_the_same_place_as_the_image(view):
     size, cells = (96, 120), 24
     y, x, height, width = view
     features = coordinate_features(height, width, cells) + torch.tensor([x, y])[None, :, None, None]
-    image, half_cell, outside = coordinates(*size), max(height, width) / cells / 2, 0
+    half_cell, outside = max(height, width) / cells / 2, 0
     for seed in range(10):
         affines = random_affines(torch.tensor([size]), 64, 20.0, True, np.random.default_rng(seed))
         sampled, valid = sample_sam_features(features, affines, torch.tensor([view]))
-        crop = sample_images(image, affines)
-        places = crop.reshape(1, 2, 4, 16, 4, 16)[:, :, :, 7:9, :, 7:9].mean(dim=(3, 5))
-        inside = sample_images(torch.ones(1, 1, *size), affines)[0, 0]
-        inside = inside.reshape(4, 16, 4, 16)[:, 7:9, :, 7:9].amin(dim=(1, 3)) > 0.999
+        places, inside = places_of_cells(size, affines)
         inner = (inside & valid[0])[None]
         assert inner.any()
         assert (sampled - places).abs().amax(dim=1)[inner].max() <= half_cell + 0.1

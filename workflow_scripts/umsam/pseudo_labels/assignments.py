@@ -3,15 +3,16 @@
 Without scikit-learn, whose import costs more than a volume's assignments.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from umsam.pseudo_labels.feature_space import FeatureSpace
+from umsam.pseudo_labels.feature_space import Batches, FeatureSpace, fit_space
 
 ASSIGNMENT_COLUMNS = [
     "case",
@@ -53,6 +54,15 @@ def read_roi_features(
 def in_order(cases: Sequence[str], files: Sequence[str]) -> list[str]:
     """Files sorted by case: a fit does not depend on the order of the sample sheet."""
     return [file for _, file in sorted(zip(cases, files, strict=True))]
+
+
+def training_features(
+    cases: Sequence[str], files: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[FeatureSpace, Batches]:
+    """The space fitted on the training cases (`fit_space`), and their features in it."""
+    ordered = in_order(cases, files)
+    space = fit_space(lambda: (read_roi_features(file)[1] for file in ordered), settings)
+    return space, lambda: (read_roi_features(file, space)[1] for file in ordered)
 
 
 def assignments(

@@ -98,8 +98,10 @@ class SliceDataset:
             target[i, 0, :h, :w] = torch.from_numpy(case.target[z])
         features = [case.sam_features[z] for case, z in chosen if case.sam_features is not None]
         sam_features = torch.from_numpy(np.stack(features)) if features else None
-        whole = [case.view or View(0, 0, *case.image.shape[1:]) for case, _ in chosen]
-        view = torch.tensor([(v.y, v.x, v.height, v.width) for v in whole])
+        views = [
+            case.view or view_of(case.image.shape[1:], case.spacing, None) for case, _ in chosen
+        ]
+        view = torch.tensor([(v.y, v.x, v.height, v.width) for v in views])
         return Batch(image, target, size, spacing, sam_features, view)
 
 
