@@ -13,6 +13,7 @@ with job(snakemake):
     from umsam.pseudo_labels.compact_dino import save_compact_dino
 
     torch.set_num_threads(snakemake.threads)
+    torch.set_flush_denormal(True)  # as `default_device` does: a softmax is full of them
     checkpoint = Path(snakemake.output[0])
     state_file = checkpoint.with_suffix(".state")
     settings = dino_settings(snakemake.params.dino)

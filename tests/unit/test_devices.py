@@ -121,3 +121,20 @@ def test_the_override_needs_no_gpu(monkeypatch):
 
     monkeypatch.setenv("UMSAM_DEVICE", "cpu")
     assert default_device() == "cpu"
+
+
+def test_on_the_cpu_no_thread_computes_with_denormal_numbers():
+    """Halves of the smallest normal number are 0, also in the threads that share a large tensor."""
+    lines = f"""
+import sys
+sys.path.insert(0, {str(SCRIPTS)!r})
+import torch
+from umsam.devices import default_device
+torch.set_num_threads(2)
+assert torch.full((1,), 2.0**-126).mul(0.5).count_nonzero() == 1
+assert default_device() == "cpu"
+print(torch.full((2**20,), 2.0**-126).mul(0.5).count_nonzero().item())
+"""
+    env = {**os.environ, "UMSAM_DEVICE": "cpu"}
+    out = subprocess.run([sys.executable, "-c", lines], env=env, capture_output=True, text=True)
+    assert out.stdout.strip() == "0", out.stderr

@@ -22,17 +22,23 @@ log = logging.getLogger(__name__)
 def default_device() -> str:
     """A GPU that no other job has (``cuda:1``), or ``cpu`` where none is visible.
 
-    Waits while all are taken. The variable UMSAM_DEVICE overrides and takes no lock.
+    Waits while all are taken. The variable UMSAM_DEVICE overrides and takes no lock. On the CPU,
+    numbers below the normal range (1e-38) become 0 in this thread and those that it starts: a
+    softmax makes many, and processors that compute with them in microcode take a hundred times
+    longer for each.
     """
-    if chosen := os.environ.get("UMSAM_DEVICE"):
-        return chosen
     import torch
 
-    if not torch.cuda.is_available():
-        return "cpu"
-    number, _ = _own_gpu(torch.cuda.device_count())
-    torch.cuda.set_device(number)
-    return f"cuda:{number}"
+    device = os.environ.get("UMSAM_DEVICE")
+    if not device:
+        if torch.cuda.is_available():
+            number, _ = _own_gpu(torch.cuda.device_count())
+            torch.cuda.set_device(number)
+            return f"cuda:{number}"
+        device = "cpu"
+    if device == "cpu":
+        torch.set_flush_denormal(True)
+    return device
 
 
 @cache  # once a process, which keeps the open file, and so the same GPU, to its end

@@ -277,6 +277,45 @@ class _Painter:
             for _ in range(int(rng.integers(1, 3))):
                 self.clutter(inside, zone.window, zone.radius)
 
+    def mixed_organ(self, cy: float, cx: float, radius: float, parent: int) -> None:
+        """A smooth organ full of lobes and nodules that differ more from each other than from what
+        lies around it, as a prostate: nothing but its outline says that it is one object.
+
+        The lobes are often mirror images; often a crescent at one side is left out of them, and what
+        is in them then is, every second time, an object of its own. Some have a thin capsule.
+        """
+        rng = self.rng
+        kind = rng.choice(["ellipse", "harmonic"])
+        shape = _Shape(rng, self.size, cy, cx, radius, kind)
+        window, region = shape.window, shape.inside()
+        if region.sum() < 60:
+            return
+        index = self.new_object(window, region, parent)
+        base = self.random_class()
+        self.fill(window, region, base)
+        inner = region
+        if rng.random() < 0.6:
+            away, angle = radius * rng.uniform(0.1, 0.45), rng.uniform(0, 2 * np.pi)
+            zone = _Shape(
+                rng, self.size, cy + away * np.sin(angle), cx + away * np.cos(angle),
+                radius * rng.uniform(0.55, 0.85), rng.choice(["ellipse", "harmonic"]),
+            )  # fmt: skip
+            inner = region & self.on_image(zone.window, zone.inside())[window]
+            if rng.random() < 0.5 and inner.sum() >= 12:
+                self.new_object(window, inner, index)
+        kinds = rng.permutation(np.arange(1, self.n_classes))[: int(rng.integers(2, 5))]
+        bumps = np.exp(rng.uniform(np.log(4), np.log(24), len(kinds))).astype(int)
+        side = max(region.shape)
+        lobes = np.stack([smooth_noise(rng, side, n, n) for n in bumps])
+        lobes = lobes[:, : region.shape[0], : region.shape[1]]
+        if rng.random() < 0.5:
+            lobes = lobes + lobes[:, :, ::-1]
+        cell = kinds[lobes.argmax(0)]
+        self.tissue[window][inner] = cell[inner]
+        if rng.random() < 0.4:
+            capsule = np.abs(shape.level - 1) < rng.uniform(0.5, 1.5) / radius
+            self.fill(window, capsule, self.random_class())
+
     def pack(self, inside: np.ndarray, parent: int) -> None:
         """Fills a region [H, W] with cells that touch, as muscles do, often with fascia between.
 
@@ -366,6 +405,11 @@ def _layout(rng: np.random.Generator, size: int) -> tuple[_Painter, np.ndarray]:
             ys[at], xs[at], size * np.sqrt(area / np.pi), index,
             inner if rng.random() < 0.8 else None, kind=kind,
         )  # fmt: skip
+    if rng.random() < 0.5:
+        for _ in range(int(rng.integers(1, 4))):
+            at = int(rng.integers(len(ys)))
+            area = np.exp(rng.uniform(np.log(0.008), np.log(0.2)))
+            painter.mixed_organ(ys[at], xs[at], size * np.sqrt(area / np.pi), index)
     if rng.random() < 0.4:  # vessels and bright spots all over: nothing of it is an object
         cells = int(rng.integers(20, 60))
         spots = smooth_noise(rng, size, cells, cells) > rng.uniform(1.5, 2.2)
