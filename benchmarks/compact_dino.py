@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--sam", type=Path, default=ROOT / "resources/compact_sam.pt")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as in the pipeline
 
     tissues = tissue_images(30 if options.quick else 100, seed=7)
     phantoms = {

@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="16 scenes, every second slice")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
+    torch.set_flush_denormal(True)  # as in the pipeline
     sam = build_compact_sam(arguments.checkpoint)
     sets: dict[str, Slices] = {"procedural": scenes(16 if arguments.quick else arguments.scenes)}
     for sheet in arguments.sheets:

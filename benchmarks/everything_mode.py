@@ -284,6 +284,7 @@ def main() -> None:
         arguments.points = arguments.points or 64
     if arguments.device == "cpu":
         torch.set_num_threads(2)
+        torch.set_flush_denormal(True)  # as in the pipeline, and for both generators
         keep_freed_memory()
     sam = model(arguments.model, arguments.device, arguments.quick)
     rgb = slice_of(arguments.image) if arguments.image else scene(arguments.size)

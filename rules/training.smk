@@ -4,9 +4,12 @@ from umsam.training.variants import VARIANTS, settings_of
 
 
 def training_settings(wildcards):
-    """Only what the variant uses: a new lambda_1 trains no variant again that has no such term."""
+    """Only what the variant uses: a new lambda_1 trains no variant again that has no such term.
+
+    An epoch is validated on what will be predicted: with one component, where predictions have one.
+    """
     chosen = settings(wildcards.dataset)
-    training = dict(chosen["training"])
+    training = chosen["training"] | {"largest_component": chosen["prediction"]["largest_component"]}
     if training["feature_unit"] is None:
         training["feature_unit"] = FEATURE_UNITS[chosen["sam"]["model"]]
     return settings_of(wildcards.variant, training)

@@ -128,6 +128,24 @@ def test_an_inner_zone_stays_in_its_organ():
     assert 4 <= zones <= 16  # every second one is an object
 
 
+def test_a_mixed_organ_is_one_object_of_several_tissues():
+    """To its edge, where it may have a thin capsule; every second inner zone is one more object."""
+    zones, mixed = 0, 0
+    for seed in range(40):
+        painter = _Painter(np.random.default_rng(seed), 96)
+        painter.mixed_organ(48, 48, 20, -1)
+        organ = painter.owner >= 0
+        assert ndimage.label(organ)[1] == 1
+        assert painter.parents in ([-1], [-1, 0])
+        around = ndimage.binary_dilation(organ, iterations=3)
+        assert (painter.tissue[~around] == 0).all()
+        assert (painter.tissue[organ] > 0).all()
+        zones += len(painter.parents) == 2
+        mixed += len(np.unique(painter.tissue[organ])) > 1
+    assert 5 <= zones <= 20  # of the 60 % that have a crescent
+    assert mixed > 30
+
+
 def test_smooth_noise_has_the_scale_it_is_asked_for():
     rng = np.random.default_rng(0)
     coarse, fine = (

@@ -184,6 +184,32 @@ def test_dsc_counts_the_volume_and_empty_pairs():
     assert mean_dsc(Nothing(), cases, "cpu") == 0.5
 
 
+def test_dsc_of_the_largest_component():
+    class Copy(UNet):
+        def forward(self, x):
+            return torch.cat([0.5 - x, x - 0.5], 1), None
+
+    label = np.zeros((2, 16, 16), np.uint8)
+    label[:, 2:9, 2:9] = 1
+    image = label.astype(np.float32)
+    image[0, 12:15, 12:15] = 1
+    case = TrainingCase(image, label)
+    assert mean_dsc(Copy(), [case], "cpu") == pytest.approx(2 * 98 / (98 + 98 + 9))
+    assert mean_dsc(Copy(), [case], "cpu", largest=True) == 1
+
+
+def test_the_mean_of_the_weights_is_exponential():
+    def trained(epochs: int, average: float) -> dict[str, torch.Tensor]:
+        chosen = small(epochs=epochs, poly_power=0.0, weight_average=average)  # a step an epoch
+        return train(one_case(slices=2), VARIANTS["plkd"], chosen, 0, "cpu").last.weights
+
+    first, second, mean = trained(1, 0.0), trained(2, 0.0), trained(2, 0.9)
+    for name in first:
+        if first[name].is_floating_point():
+            expected = 0.9 * first[name] + 0.1 * second[name]
+            torch.testing.assert_close(mean[name], expected, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("slices", [1, 4])  # 4 in batches of 3: the last batch holds one slice
 def test_single_slices_do_not_stop_batch_normalisation(slices):
     result = train(one_case(slices), VARIANTS["plkd"], small(epochs=1), 0, "cpu")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from umsam.errors import InputError
 from umsam.training.augmentation import (
@@ -27,7 +28,7 @@ from umsam.training.distillation import (
     pseudo_label_losses,
     student_and_teacher_prototypes,
 )
-from umsam.training.predict import predict_volume
+from umsam.training.predict import largest_component, predict_volume
 from umsam.training.unet import STRIDE, UNet
 from umsam.training.variants import Variant
 
@@ -58,6 +59,8 @@ class TrainingSettings:
     tau: float = 0.5
     detach_teacher_weights: bool = False
     feature_unit: float = 1.0
+    weight_average: float = 0.0
+    largest_component: bool = False  # whether only that counts where an epoch is validated
 
     def __post_init__(self) -> None:
         if self.crop % STRIDE or self.crop < 2 * STRIDE:
@@ -171,6 +174,11 @@ def _epochs(
     )
     steps = settings.epochs * math.ceil(dataset.epoch_length / settings.batch_size)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, steps, settings.poly_power)
+    average = None
+    if settings.weight_average:
+        mean = get_ema_multi_avg_fn(settings.weight_average)
+        average = AveragedModel(unet, multi_avg_fn=mean, use_buffers=True)
+    result = average.module if average else unet
     history: list[Epoch] = []
     best: Checkpoint | None = None
     start = reported = time.perf_counter()
@@ -185,22 +193,26 @@ def _epochs(
             losses.loss.backward()
             optimizer.step()
             schedule.step()
+            if average:
+                average.update_parameters(unet)
             rows.append(torch.stack(list(vars(losses).values())).detach())
         means = torch.stack(rows).mean(dim=0).tolist()
         _check_finite(means, epoch, settings)
 
         last_epoch = epoch == settings.epochs
         due = bool(validation) and (epoch % settings.validate_every == 0 or last_epoch)
-        val_dsc = mean_dsc(unet, validation, device) if due else math.nan
+        val_dsc = math.nan
+        if due:
+            val_dsc = mean_dsc(result, validation, device, settings.largest_component)
         now = time.perf_counter()
         history.append(Epoch(epoch, lr, *means, val_dsc, now - epoch_start))
         if due and (best is None or val_dsc >= best.val_dsc):  # of equal ones the longest trained
-            best = _checkpoint(unet, epoch, val_dsc)
+            best = _checkpoint(result, epoch, val_dsc)
         if now - reported > 5 or last_epoch:
             log.info("%s", _progress(history[-1], settings.epochs, now - start))
             reported = now
 
-    last = _checkpoint(unet, settings.epochs, history[-1].val_dsc)
+    last = _checkpoint(result, settings.epochs, history[-1].val_dsc)
     return Training(best or last, last, history)
 
 
@@ -242,9 +254,16 @@ def batch_losses(
     return Losses(total, cross_entropy, dice, feature, contrastive)
 
 
-def mean_dsc(unet: UNet, cases: Sequence[TrainingCase], device: str) -> float:
-    """Mean over volumes of the 3D DSC of the network's segmentation with the label."""
+def mean_dsc(
+    unet: UNet, cases: Sequence[TrainingCase], device: str, largest: bool = False
+) -> float:
+    """Mean over volumes of the 3D DSC of the network's segmentation with the label.
+
+    Of its largest component, with `largest`.
+    """
     predicted = (predict_volume(unet, case.image, case.spacing, device) for case in cases)
+    if largest:
+        predicted = map(largest_component, predicted)
     return float(np.mean([_dsc(x, case.target) for x, case in zip(predicted, cases, strict=True)]))
 
 
