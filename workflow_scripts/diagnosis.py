@@ -14,27 +14,30 @@ with job(snakemake):
     from umsam.evaluation.write import write_table
     from umsam.numbers import as_number
     from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+    from umsam.pseudo_labels.pseudo_labels import read_links
     from umsam.pseudo_labels.shape_priors import read_rois
 
     inputs, settings = snakemake.input, snakemake.params.target
     target = json.loads(Path(inputs.target).read_text())["cluster"]
     assigned = pd.read_csv(inputs.assignments, dtype={"case": str}, keep_default_na=False)
-    tables, pixels, positive = [], {}, 0
-    for case, masks, rois, label in zip(
+    select, prior = settings["select"], as_number(settings["prior"])
+    tables, links, pixels, positive = [], {}, {}, 0
+    for case, masks, path, label in zip(
         snakemake.params.cases, inputs.masks, inputs.rois, inputs.labels, strict=True
     ):
         label = read_array(label) > 0
         pixels[case] = int(label.sum())
         positive += int(label.any(axis=(1, 2)).sum())
-        for z, of_slice in read_rois(rois).groupby("slice"):
+        rois = read_rois(path)
+        links[case] = read_links(masks, rois[rois["valid"]], select)
+        for z, of_slice in rois.groupby("slice"):
             found = read_slice_masks(slice_file(masks, z)).masks
             tables.append(measured_rois(found, of_slice, label[z]))
     keys = ["case", "slice", "index"]
     rois = pd.concat(tables).merge(
         assigned[[*keys, "cluster", "distance", "attribute"]], on=keys, how="left"
     )
-    select, prior = settings["select"], as_number(settings["prior"])
-    table = diagnosis(rois, pixels, positive, target, select, prior)
+    table = diagnosis(rois, pixels, positive, target, select, prior, links)
     table.insert(0, "dataset", snakemake.wildcards.dataset)
     notes = [
         "Each row is the training volumes' DSC when an oracle that sees the labels does what comes "

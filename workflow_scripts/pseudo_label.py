@@ -13,7 +13,7 @@ with job(snakemake):
     from umsam.pseudo_labels.assignments import assignments
     from umsam.pseudo_labels.feature_space import read_kmeans
     from umsam.pseudo_labels.masks import read_slice_masks, slice_file
-    from umsam.pseudo_labels.pseudo_labels import pseudo_label, target_rois
+    from umsam.pseudo_labels.pseudo_labels import choose, read_links, target_rois
     from umsam.pseudo_labels.shape_priors import read_rois
 
     case = snakemake.wildcards.case
@@ -24,10 +24,13 @@ with job(snakemake):
     (assigned,) = assignments([case], [""], features, centroids, attribute, space)
     rois = target_rois(assigned, read_rois(snakemake.input.rois), target["cluster"])
 
+    select, folder = snakemake.params.select, snakemake.input.masks
+    chosen = choose(rois, select, target["prior"], read_links(folder, rois, select))
+
     labels = np.zeros(volume.array.shape, np.uint8)
-    for z, candidates in rois.groupby("slice"):
-        masks = read_slice_masks(slice_file(snakemake.input.masks, z)).masks
-        labels[z] = pseudo_label(masks, candidates, snakemake.params.select, target["prior"])
+    for z, of_slice in chosen.groupby("slice"):
+        masks = read_slice_masks(slice_file(folder, z)).masks
+        labels[z] = masks[of_slice["index"]].any(axis=0)
     write_volume(snakemake.output.pseudo_label, labels, like=volume)
     positive = labels.any(axis=(1, 2)).sum()
     logging.info("%d of %d slices have a pseudo-label", positive, len(labels))

@@ -30,7 +30,7 @@ def table_of(rows):
 
 @pytest.mark.parametrize("target", [0, 1, 7])
 def test_each_row_is_what_its_oracle_gives(target):
-    found = diagnosis(table_of(ROIS), {"a": 20}, 2, target, "nearest_centroid", 1.0)
+    found = diagnosis(table_of(ROIS), {"a": 20}, 2, target, "nearest_centroid", 1.0, {})
     dsc = found.set_index("step")["dsc_mean"]
     assert dsc["everything mode"] == pytest.approx(2 * (10 + 9) / (20 + 20))
     assert dsc["shape priors"] == pytest.approx(2 * (8 + 9) / (20 + 20))
@@ -44,7 +44,7 @@ def test_each_row_is_what_its_oracle_gives(target):
 
 
 def test_recall_and_precision_count_at_one_half():
-    found = diagnosis(table_of(ROIS), {"a": 20}, 2, 1, "nearest_centroid", 1.0)
+    found = diagnosis(table_of(ROIS), {"a": 20}, 2, 1, "nearest_centroid", 1.0, {})
     last = found.set_index("step").loc["target cluster"]  # 9 / 11 on a slice, and one on an empty
     assert last["recall"] == 0.5
     assert last["precision"] == 0.5
@@ -53,7 +53,7 @@ def test_recall_and_precision_count_at_one_half():
 def test_volumes_count_alike_and_an_empty_one_is_zero():
     rois = table_of([("a", 0, 0, 10, 10, True, 0, 0.0)])
     assert volume_dsc(rois, {"b": 30, "a": 10}).tolist() == [0.0, 1.0]
-    found = diagnosis(rois, {"a": 10, "b": 30}, 4, 0, "largest", 1.0)
+    found = diagnosis(rois, {"a": 10, "b": 30}, 4, 0, "largest", 1.0, {})
     assert found["dsc_mean"].tolist() == [0.5] * 5
     assert found["dsc_std"].to_numpy() == pytest.approx(np.sqrt(0.5))
     assert found["recall"].tolist() == [0.25] * 5
@@ -61,7 +61,7 @@ def test_volumes_count_alike_and_an_empty_one_is_zero():
 
 def test_no_valid_roi():
     rois = table_of([("a", 0, 0, 10, 10, False, None, None)])
-    found = diagnosis(rois, {"a": 10}, 1, 0, "union", 1.0)
+    found = diagnosis(rois, {"a": 10}, 1, 0, "union", 1.0, {})
     assert found["dsc_mean"].tolist() == [1, 0, 0, 0, 0]
     assert found["precision"].isna().tolist() == [False, True, True, True, True]
 
@@ -87,7 +87,7 @@ def test_an_oracle_is_never_worse_than_what_it_stands_for(seed, select):
     rois.loc[~rois["valid"], "cluster"] = np.nan
     rois["distance"], rois["attribute"] = rng.random((2, len(rois)))
     pixels = {str(case): int(labels[case].sum()) for case in range(3)}
-    found = diagnosis(rois, pixels, int(labels.any((2, 3)).sum()), 1, select, 0.5)
+    found = diagnosis(rois, pixels, int(labels.any((2, 3)).sum()), 1, select, 0.5, {})
     dsc = found["dsc_mean"].to_numpy()
     assert dsc[3] >= dsc[4]  # the best cluster of all
     assert ((dsc >= 0) & (dsc <= 1)).all()

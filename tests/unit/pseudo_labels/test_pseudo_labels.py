@@ -1,18 +1,31 @@
-"""Eq. 5: which ROI of a slice becomes its pseudo-label."""
+"""Eq. 5: which ROIs become the pseudo-label of a volume."""
+
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from umsam.pseudo_labels.pseudo_labels import SELECTIONS, choose, pseudo_label, target_rois
+from umsam.pseudo_labels.masks import SliceMasks, slice_file, write_slice_masks
+from umsam.pseudo_labels.pseudo_labels import (
+    ORDERS,
+    SELECTIONS,
+    choose,
+    pairwise_iou,
+    read_links,
+    target_rois,
+)
 
-CANDIDATES = pd.DataFrame(
+ROIS = pd.DataFrame(
     {
-        "index": [4, 1, 2],
-        "distance": [0.1, 0.9, 0.5],
-        "pixels": [10, 40, 20],
-        "predicted_iou": [0.5, 0.6, 0.9],
-        "attribute": [2.0, 0.9, 0.7],
+        "slice": [1, 1, 1, 0],
+        "index": [4, 1, 2, 7],
+        "distance": [0.1, 0.9, 0.5, 2.0],
+        "pixels": [10, 40, 20, 1],
+        "predicted_iou": [0.5, 0.6, 0.9, 0.1],
+        "attribute": [2.0, 0.9, 0.7, 9.0],
     }
 )
 EXPECTED = {
@@ -20,35 +33,88 @@ EXPECTED = {
     "largest": [1],
     "best_iou": [2],
     "nearest_attribute": [1],
+    "continuous": [2],
     "union": [1, 2, 4],
 }
+LINKS = {0: pd.DataFrame([[0.2, 0.5, 0.1]], [7], [1, 2, 4])}
 
 
-@pytest.fixture
-def masks():
-    return np.random.default_rng(0).random((5, 8, 9)) < 0.3
-
-
-@pytest.mark.parametrize("select", SELECTIONS)
-def test_the_choice(masks, select):
-    assert choose(CANDIDATES, select, prior=1.0) == EXPECTED[select]
-    label = pseudo_label(masks, CANDIDATES, select, prior=1.0)
-    assert label.dtype == np.uint8
-    expected = np.any([masks[index] for index in EXPECTED[select]], axis=0)
-    np.testing.assert_array_equal(label, expected)
+def places(rois):
+    return rois[["slice", "index"]].to_numpy().tolist()
 
 
 @pytest.mark.parametrize("select", SELECTIONS)
-def test_no_roi_in_the_target_cluster_is_an_empty_slice(masks, select):
-    label = pseudo_label(masks, CANDIDATES.iloc[:0], select, prior=1.0)
-    assert label.shape == (8, 9)
-    assert not label.any()
+def test_the_choice_on_each_slice(select):
+    expected = [[0, 7], *([1, index] for index in EXPECTED[select])]
+    assert places(choose(ROIS, select, 1.0, LINKS)) == expected
 
 
-@pytest.mark.parametrize("select", [name for name in SELECTIONS if name != "union"])
+@pytest.mark.parametrize("select", SELECTIONS)
+def test_nothing_to_choose_from(select):
+    assert choose(ROIS.iloc[:0], select, 1.0, {}).empty
+
+
+@pytest.mark.parametrize("select", ["continuous", *ORDERS])
 def test_of_equal_ones_the_lowest_index(select):
-    equal = CANDIDATES.assign(distance=1.0, pixels=5, predicted_iou=0.5, attribute=1.0)
-    assert choose(equal, select, prior=1.0) == [1]
+    equal = ROIS.assign(distance=1.0, pixels=5, predicted_iou=0.5, attribute=1.0)
+    links = {0: LINKS[0] * 0}
+    assert places(choose(equal, select, 1.0, links)) == [[0, 7], [1, 1]]
+
+
+def write_slices(folder, slices):
+    """Masks files of the slices {z: masks [n, H, W]} and their table."""
+    for z, masks in slices.items():
+        n = len(masks)
+        every = SliceMasks(
+            masks, np.ones(n, np.float32), np.ones(n, np.float32),
+            np.zeros((n, 4), np.int32), np.zeros((n, 2), np.float32),
+        )  # fmt: skip
+        write_slice_masks(slice_file(folder, z), every)
+    rows = [(z, index) for z, masks in slices.items() for index in range(len(masks))]
+    return pd.DataFrame(rows, columns=["slice", "index"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_continuous_sequence_is_the_best_of_all(tmp_path_factory, seed):
+    """By trying every sequence; slices without an ROI interrupt it."""
+    rng = np.random.default_rng(seed)
+    drawn = [z for z in range(6) if rng.random() < 0.8] or [3]
+    slices = {z: rng.random((rng.integers(1, 4), 6, 7)) < 0.4 for z in drawn}
+    folder = tmp_path_factory.mktemp("masks")
+    rois = write_slices(folder, slices).sample(frac=1, random_state=seed)
+    chosen = choose(rois, "continuous", 0.0, read_links(folder, rois.sort_index(), "continuous"))
+    assert chosen["slice"].tolist() == drawn
+
+    def sum_of_ious(sequence):
+        return sum(
+            (slices[a][i] & slices[b][j]).sum() / max((slices[a][i] | slices[b][j]).sum(), 1)
+            for (a, i), (b, j) in pairwise(zip(drawn, sequence, strict=True))
+            if b == a + 1
+        )
+
+    every = product(*(range(len(slices[z])) for z in drawn))
+    assert sum_of_ious(chosen["index"]) == pytest.approx(max(map(sum_of_ious, every)))
+
+
+def test_links_know_the_rois_by_their_index(tmp_path):
+    masks = np.zeros((3, 4, 4), bool)
+    masks[0, :2], masks[1, 1:3], masks[2, 3:] = True, True, True
+    rois = write_slices(tmp_path, {2: masks, 3: masks, 5: masks})
+    links = read_links(tmp_path, rois[rois["index"] > 0], "continuous")
+    assert list(links) == [2]  # 4 has no ROI
+    assert links[2].loc[1, 1] == 1 and links[2].loc[1, 2] == 0
+    assert links[2].index.tolist() == links[2].columns.tolist() == [1, 2]
+    assert read_links(tmp_path, rois, "largest") == {}
+
+
+def test_pairwise_iou_in_a_known_case():
+    masks = np.zeros((2, 4, 4), bool)
+    masks[0, :2] = True
+    others = np.zeros((1, 4, 4), bool)
+    others[0, 1:] = True
+    assert pairwise_iou(masks, others).tolist() == [[4 / 16], [0]]
+    assert pairwise_iou(masks, masks[1:]).tolist() == [[0], [0]]
 
 
 def test_candidates_are_the_rois_in_the_target_cluster():

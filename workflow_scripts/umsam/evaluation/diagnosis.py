@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from umsam.evaluation.precision import iou_with_label
 from umsam.evaluation.tables import number, percent, plus_minus, spread
-from umsam.pseudo_labels.pseudo_labels import choose
+from umsam.pseudo_labels.pseudo_labels import Links, choose
 
 ROW_COLUMNS = ["step", "knob", "n", "dsc_mean", "dsc_std", "lost", "recall", "precision"]
 HIT = 0.5
@@ -54,11 +54,12 @@ def best_of_each_slice(rois: pd.DataFrame) -> pd.DataFrame:
     return hits.loc[hits.groupby(["case", "slice"])["iou"].idxmax()]
 
 
-def chosen_of_each_slice(rois: pd.DataFrame, select: str, prior: float) -> pd.DataFrame:
-    """The ROIs that eq. 5 takes (`choose`) of each slice's."""
+def chosen_of_each_volume(
+    rois: pd.DataFrame, select: str, prior: float, links: Mapping[str, Links]
+) -> pd.DataFrame:
+    """The ROIs that eq. 5 takes (`choose`) of each volume's."""
     parts = [
-        group[group["index"].isin(choose(group, select, prior))]
-        for _, group in rois.groupby(["case", "slice"])
+        choose(group, select, prior, links.get(case, {})) for case, group in rois.groupby("case")
     ]
     return pd.concat(parts) if parts else rois
 
@@ -77,6 +78,7 @@ def diagnosis(
     target: int,
     select: str,
     prior: float,
+    links: Mapping[str, Links],
 ) -> pd.DataFrame:
     """The table of oracles, a row (`ROW_COLUMNS`) a step.
 
@@ -93,10 +95,14 @@ def diagnosis(
         The chosen cluster.
     select, prior
         As in the configuration. `union` is diagnosed as if its ROIs were disjoint.
+    links
+        Of the valid ROIs of each volume, as `choose` needs them.
     """
     valid = rois[rois["valid"]]
     clusters = {int(k): group for k, group in valid.groupby("cluster")}
-    by_choice = {k: chosen_of_each_slice(group, select, prior) for k, group in clusters.items()}
+    by_choice = {
+        k: chosen_of_each_volume(group, select, prior, links) for k, group in clusters.items()
+    }
 
     def best(options: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
         if not options:

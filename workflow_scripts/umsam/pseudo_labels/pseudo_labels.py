@@ -1,46 +1,95 @@
-"""The pseudo-label of a slice (eq. 5): its ROI in the target cluster, or nothing."""
+"""The pseudo-labels of a volume (eq. 5): the ROIs of its slices that are in the target cluster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-# Each sorts the candidates (rows of `choose`) so that the first one is the choice.
+from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+
+Links = Mapping[int, pd.DataFrame]
+"""Of a slice z: the IoU of its ROIs (rows, by index) with the ROIs of slice z + 1 (columns)."""
+
+# Each sorts the candidates (rows of `choose`) so that a slice's first one is the choice.
 ORDERS: dict[str, Callable[[pd.DataFrame, float], pd.Series]] = {
     "nearest_centroid": lambda rois, prior: rois["distance"],
     "largest": lambda rois, prior: -rois["pixels"],
     "best_iou": lambda rois, prior: -rois["predicted_iou"],
     "nearest_attribute": lambda rois, prior: (rois["attribute"] - prior).abs(),
 }
-SELECTIONS = ("union", *ORDERS)
+SELECTIONS = ("union", "continuous", *ORDERS)
 
 
-def choose(candidates: pd.DataFrame, select: str, prior: float) -> list[int]:
-    """Indices of the ROIs that make the pseudo-label of one slice.
+def choose(rois: pd.DataFrame, select: str, prior: float, links: Links) -> pd.DataFrame:
+    """The ROIs that make the pseudo-label of one volume: rows of `rois`, by slice and index.
 
     Parameters
     ----------
-    candidates
-        The slice's ROIs in the target cluster; columns index, distance (to the centroid),
+    rois
+        The volume's ROIs in the target cluster; columns slice, index, distance (to the centroid),
         attribute, pixels, predicted_iou.
     select
-        nearest_centroid, union, largest, best_iou (as SAM predicts it) or nearest_attribute (to
-        the prior). Equal ones: the lowest index.
+        union: all of them. Otherwise one a slice: continuous (`continuous`), nearest_centroid,
+        largest, best_iou (as SAM predicts it) or nearest_attribute (to the prior). Of equal ones
+        the one with the lowest index.
+    links
+        As `read_links` gives them for this `select`.
     """
-    candidates = candidates.sort_values("index")
-    if select == "union" or candidates.empty:
-        return candidates["index"].tolist()
-    order = ORDERS[select](candidates, prior).sort_values(kind="stable").index
-    return [int(candidates.loc[order[0], "index"])]
+    rois = rois.sort_values(["slice", "index"], ignore_index=True)
+    if select == "union" or rois.empty:
+        return rois
+    if select == "continuous":
+        return continuous(rois, links)
+    order = ORDERS[select](rois, prior).sort_values(kind="stable").index
+    return rois.loc[order].groupby("slice").head(1).sort_index()
 
 
-def pseudo_label(
-    masks: NDArray[np.bool_], candidates: pd.DataFrame, select: str, prior: float
-) -> NDArray[np.uint8]:
-    """uint8 [H, W] from the slice's masks [K, H, W]; empty where there is no candidate."""
-    chosen = choose(candidates, select, prior)
-    return masks[chosen].any(axis=0).astype(np.uint8)
+def continuous(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
+    """One ROI a slice, such that the IoUs of neighbouring slices' ROIs have the greatest sum.
+
+    What looks like the target on one slice alone is seldom continued on the next. A slice without
+    an ROI interrupts the sequence. Found by dynamic programming, from the first slice to the last
+    and back (Viterbi). `rois` is sorted by slice and index.
+    """
+    candidates = [(z, group["index"]) for z, group in rois.groupby("slice")]
+    score, arrivals = np.zeros(len(candidates[0][1])), []
+    for (before, left), (z, right) in zip(candidates, candidates[1:], strict=False):
+        gain = np.zeros((len(left), len(right)))
+        if before == z - 1:
+            gain = links[before].loc[left, right].to_numpy()
+        total = score[:, None] + gain
+        arrivals.append(total.argmax(axis=0))
+        score = total.max(axis=0)
+    at = [int(score.argmax())]
+    for arrival in reversed(arrivals):
+        at.append(int(arrival[at[-1]]))
+    rows = [index.index[i] for (_, index), i in zip(candidates, reversed(at), strict=True)]
+    return rois.loc[rows]
+
+
+def read_links(folder: str | Path, rois: pd.DataFrame, select: str) -> Links:
+    """What `choose` has to know of the masks in a case's `folder`: nothing, unless continuous."""
+    links: dict[int, pd.DataFrame] = {}
+    if select != "continuous":
+        return links
+    before = None
+    for z, group in rois.groupby("slice"):
+        masks = read_slice_masks(slice_file(folder, z)).masks[group["index"]]
+        if before is not None and before[0] == z - 1:
+            iou = pairwise_iou(before[2], masks)
+            links[before[0]] = pd.DataFrame(iou, before[1], group["index"].to_numpy())
+        before = z, group["index"].to_numpy(), masks
+    return links
+
+
+def pairwise_iou(masks: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Intersection over union of each of the masks [N, H, W] with each of the others [M, H, W]."""
+    a, b = (m.reshape(len(m), -1).astype(np.float32) for m in (masks, others))
+    intersection = (a @ b.T).astype(float)  # whole numbers below 2^24: exact
+    union = a.sum(axis=1, keepdims=True) + b.sum(axis=1) - intersection
+    return intersection / np.maximum(union, 1)
 
 
 def target_rois(assigned: pd.DataFrame, rois: pd.DataFrame, target: int) -> pd.DataFrame:
