@@ -281,8 +281,8 @@ class _Painter:
         """A smooth organ full of lobes and nodules that differ more from each other than from what
         lies around it, as a prostate: nothing but its outline says that it is one object.
 
-        The lobes are often mirror images; often a crescent at one side is left out of them, and what
-        is in them then is, every second time, an object of its own. Some have a thin capsule.
+        The lobes are often mirror images. They often leave out a crescent at one side; what they
+        fill then is, every second time, an object of its own. Some have a thin capsule.
         """
         rng = self.rng
         kind = rng.choice(["ellipse", "harmonic"])

@@ -1,6 +1,7 @@
 """The pseudo-labels of a volume (eq. 5): the ROIs of its slices that are in the target cluster."""
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def continuous(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
     """
     candidates = [(z, group["index"]) for z, group in rois.groupby("slice")]
     score, arrivals = np.zeros(len(candidates[0][1])), []
-    for (before, left), (z, right) in zip(candidates, candidates[1:], strict=False):
+    for (before, left), (z, right) in pairwise(candidates):
         gain = np.zeros((len(left), len(right)))
         if before == z - 1:
             gain = links[before].loc[left, right].to_numpy()
