@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from segment_anything.modeling import Sam
+from threadpoolctl import threadpool_limits
 from torch import distributed, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -96,6 +97,11 @@ class _Samples(Dataset):
         size = self.sizes[0 if step < s.small_share * s.steps else 1]
         anchors = round(s.anchors * (self.sizes[0] / size) ** 2)  # of about equal cost
         return make_sample((s.seed, 1, number), size, s.points, s.boxes, s.nothings, anchors)
+
+
+def _one_thread(worker: int) -> None:
+    """Processes that make scenes; threads of BLAS would wait for each other in small products."""
+    threadpool_limits(1)
 
 
 def losses(
@@ -265,6 +271,7 @@ def train_compact_sam(
             batch_size=settings.batch_size // processes,
             num_workers=workers,
             collate_fn=collate,
+            worker_init_fn=_one_thread,
             prefetch_factor=8 if workers else None,
             pin_memory=kind == "cuda",
         )
