@@ -221,6 +221,94 @@ def _average_gradients(parameters: list[nn.Parameter], processes: int) -> None:
         p.grad.copy_(part.view_as(p))
 
 
+class _Run:
+    """A run at one of its steps: network, running mean of it, head of the anchors, optimiser."""
+
+    def __init__(self, settings: SamTraining, device: str) -> None:
+        torch.manual_seed(settings.seed)
+        start = settings.initial
+        self.settings, self.step = settings, 0
+        self.sam = build_compact_sam() if start is None else load_sam("compact", start, "cpu")
+        self.average, self.aux = build_compact_sam(), AnchorMasks()
+        self.average.load_state_dict(self.sam.state_dict())
+        for module in (self.sam, self.average, self.aux):
+            module.to(device)
+        self.sam.image_encoder.to(memory_format=torch.channels_last)
+        self.parameters = [*self.sam.parameters(), *self.aux.parameters()]
+        self.optimiser = _optimiser(self.parameters, settings)
+        self.device, self.kind = device, torch.device(device).type
+        half = settings.bfloat16
+        self.half = has_bfloat16(self.kind) if half is None else half
+
+    @property
+    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        names = ("sam", "average", "aux", "optimiser")
+        return {name: getattr(self, name) for name in names}
+
+    def save(self, path: Path) -> None:
+        state = {name: part.state_dict() for name, part in self._parts.items()}
+        with whole(path) as temporary:
+            torch.save({"step": self.step, **state}, temporary)
+
+    def resume(self, path: Path) -> None:
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.step = state["step"]
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        log.info("going on at step %d from %s", self.step, path)
+
+    def update(self, batch: dict[str, torch.Tensor], processes: int) -> dict[str, torch.Tensor]:
+        """One step, together with the other processes; gives the parts of the loss."""
+        settings, share = self.settings, self.step / self.settings.steps
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, settings)
+        self.sam.train()
+        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+        with torch.autocast(self.kind, torch.bfloat16, enabled=self.half):
+            parts = losses(self.sam, self.aux, batch, decoder=share >= settings.anchor_share)
+        if share >= settings.small_share:
+            parts.pop("hint", None)  # the decoder has outgrown it
+        self.optimiser.zero_grad(set_to_none=True)
+        sum(weight * parts[name] for name, weight in WEIGHTS.items() if name in parts).backward()
+        if processes > 1:
+            _average_gradients(self.parameters, processes)
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimiser.step()
+        self.step += 1
+        decay = min(settings.ema, self.step / (self.step + 10))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.sam.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+        return {name: value.detach() for name, value in parts.items()}
+
+
+class _Report:
+    """Logs the mean of the losses and the time left, every 25 steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._restart()
+
+    def _restart(self) -> None:
+        self.sums, self.began, self.counted = {}, time.monotonic(), 0
+
+    def add(self, step: int, parts: dict[str, torch.Tensor]) -> None:
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.counted += 1
+        if step % 25 and step != self.steps:
+            return
+        rate = (time.monotonic() - self.began) / self.counted
+        means = " ".join(f"{name} {v / self.counted:.4f}" for name, v in self.sums.items())
+        left = rate * (self.steps - step) / 60
+        log.info("step %d/%d %s %.2f s/step, %.0f min left", step, self.steps, means, rate, left)
+        self._restart()
+
+    def validation(self, step: int, figures: dict[str, float]) -> None:
+        log.info("validation at step %d: %s", step, {k: round(v, 3) for k, v in figures.items()})
+        self.began = time.monotonic()
+
+
 def train_compact_sam(
     output: Path,
     settings: SamTraining,
@@ -243,93 +331,38 @@ def train_compact_sam(
     rank, processes = 0, 1
     if distributed.is_initialized():
         rank, processes = distributed.get_rank(), distributed.get_world_size()
+    first = rank == 0
     output = Path(output)
     resume = output.with_name(output.name + ".resume.pt")
-    torch.manual_seed(settings.seed)
-    start = settings.initial
-    sam = build_compact_sam() if start is None else load_sam("compact", start, "cpu")
-    average, aux = build_compact_sam(), AnchorMasks()
-    average.load_state_dict(sam.state_dict())
-    for module in (sam, average, aux):
-        module.to(device)
-    kind = torch.device(device).type
-    half = has_bfloat16(kind) if settings.bfloat16 is None else settings.bfloat16
-    sam.image_encoder.to(memory_format=torch.channels_last)
-    parameters = [*sam.parameters(), *aux.parameters()]
-    optimiser = _optimiser(parameters, settings)
-    resumable = {"sam": sam, "average": average, "aux": aux, "optimiser": optimiser}
-    step = 0
+    run, report = _Run(settings, device), _Report(settings.steps)
     if resume.exists():
-        state = torch.load(resume, map_location=device, weights_only=True)
-        step = state["step"]
-        for name, part in resumable.items():
-            part.load_state_dict(state[name])
-        log.info("going on at step %d from %s", step, resume)
-    loader = iter(
-        DataLoader(
-            _Samples(settings, step, sizes, rank, processes),
-            batch_size=settings.batch_size // processes,
-            num_workers=workers,
-            collate_fn=collate,
-            worker_init_fn=_one_thread,
-            prefetch_factor=8 if workers else None,
-            pin_memory=kind == "cuda",
-        )
+        run.resume(resume)
+    samples = DataLoader(
+        _Samples(settings, run.step, sizes, rank, processes),
+        batch_size=settings.batch_size // processes,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_one_thread,
+        prefetch_factor=8 if workers else None,
+        pin_memory=run.kind == "cuda",
     )
-    sums, began, counted = {}, time.monotonic(), 0
-    while step < settings.steps:
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, settings)
-        sam.train()
-        batch = {k: v.to(device, non_blocking=True) for k, v in next(loader).items()}
-        with torch.autocast(kind, torch.bfloat16, enabled=half):
-            parts = losses(sam, aux, batch, step >= settings.anchor_share * settings.steps)
-        if step >= settings.small_share * settings.steps:
-            parts.pop("hint", None)  # the decoder has outgrown it
-        total = sum(weight * parts[name] for name, weight in WEIGHTS.items() if name in parts)
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        if processes > 1:
-            _average_gradients(parameters, processes)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        step += 1
-        decay = min(settings.ema, step / (step + 10))
-        with torch.no_grad():
-            for mean, value in zip(average.parameters(), sam.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + value.detach()
-        counted += 1
-        if rank == 0 and (step % 25 == 0 or step == settings.steps):
-            rate = (time.monotonic() - began) / counted
-            log.info(
-                "step %d/%d %s %.2f s/step, %.0f min left",
-                step,
-                settings.steps,
-                " ".join(f"{name} {value / counted:.4f}" for name, value in sums.items()),
-                rate,
-                rate * (settings.steps - step) / 60,
-            )
-            sums, began, counted = {}, time.monotonic(), 0
-        if rank == 0 and (step % settings.validate_every == 0 or step == settings.steps):
-            figures = validate(average, settings, sizes[1])
-            log.info(
-                "validation at step %d: %s", step, {k: round(v, 3) for k, v in figures.items()}
-            )
-            began = time.monotonic()
-        if rank == 0 and (step % settings.save_every == 0 or step == stop_after):
-            state = {name: part.state_dict() for name, part in resumable.items()}
-            with whole(resume) as path:
-                torch.save({"step": step, **state}, path)
+    for batch in samples:
+        parts = run.update(batch, processes)
+        step, last = run.step, run.step == settings.steps
+        if first:
+            report.add(step, parts)
+            if step % settings.validate_every == 0 or last:
+                report.validation(step, validate(run.average, settings, sizes[1]))
+            if step % settings.save_every == 0 or step == stop_after:
+                run.save(resume)
         if step == stop_after:
-            return average
-    if rank == 0:
-        calibrate(average, settings.seed, settings.calibration_scenes, sizes[1])
+            return run.average
+    if first:
+        calibrate(run.average, settings.seed, settings.calibration_scenes, sizes[1])
         with whole(output) as path:
-            save_compact_sam(average, path)
+            save_compact_sam(run.average, path)
         resume.unlink(missing_ok=True)
-    return average
+    return run.average
 
 
 def _process(rank: int, output: Path, settings: SamTraining, meeting: str) -> None:
