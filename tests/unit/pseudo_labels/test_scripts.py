@@ -250,3 +250,13 @@ def test_one_training_roi_is_one_cluster(tmp_path):
     target = cluster(tmp_path, {"a": "train"})
     assert (target["k"], target["knee"], target["cluster"]) == (1, 1, 0)
     assert label(tmp_path, "a").array.sum() == 100
+
+
+def test_what_goes_on_through_the_slices_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setitem(CLUSTERING, "k", 1)
+    stays, elsewhere = (2, 3, 10, 10), [(20, 2, 9, 9), (25, 30, 9, 9), (5, 30, 9, 9)]
+    write_case(tmp_path, "a", [rectangles(other, stays) for other in elsewhere])
+    per_case(tmp_path, "a")
+    cluster(tmp_path, {"a": "train"})
+    expected = rectangles(stays).masks.repeat(3, axis=0)
+    np.testing.assert_array_equal(label(tmp_path, "a", "continuous").array, expected)
