@@ -1,8 +1,17 @@
 """Fixtures of the tests that run scripts."""
 
 import logging
+import sys
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers_as_before():
+    """A job on the CPU turns them off for its process, which here is that of all tests."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def compact_on_a_phantom(kind):
         {
             **SETTINGS,
             "model": "compact",
-            "points_per_side": 8,
+            "points_per_side": 16,
             "points_per_batch": 64,
             "pred_iou_thresh": None,
             "stability_score_thresh": None,
