@@ -30,6 +30,7 @@ from umsam.data.sample_sheet import read_sample_sheet  # noqa: E402
 from umsam.data.volumes import read_array  # noqa: E402
 from umsam.pretraining.procedural import random_scene  # noqa: E402
 from umsam.pseudo_labels.compact_sam import build_compact_sam  # noqa: E402
+from umsam.pseudo_labels.pseudo_labels import pairwise_iou  # noqa: E402
 from umsam.pseudo_labels.sam import GENERATOR_DEFAULTS  # noqa: E402
 
 Slices = Iterable[tuple[np.ndarray, np.ndarray]]
@@ -56,11 +57,7 @@ def best_iou(masks: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """For each target [K, H, W] the IoU of the best of the masks [N, H, W]; 0 without masks."""
     if not len(masks):
         return np.zeros(len(targets))
-    a = masks.reshape(len(masks), -1).astype(np.float32)
-    b = targets.reshape(len(targets), -1).astype(np.float32)
-    overlap = a @ b.T
-    union = a.sum(1)[:, None] + b.sum(1)[None] - overlap
-    return (overlap / np.maximum(union, 1)).max(0)
+    return pairwise_iou(masks, targets).max(axis=0)
 
 
 def measure(sam: Sam, slices: Slices, points_per_side: int) -> dict[str, float]:
