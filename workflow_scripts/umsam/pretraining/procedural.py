@@ -17,6 +17,8 @@ from scipy import ndimage
 
 SMALLEST_AREA, LARGEST_AREA = 0.003, 0.45
 """Objects outside these shares of the image are painted but are no targets."""
+SMOOTH = ["ellipse", "harmonic"]
+"""The kinds of shape with a smooth outline."""
 EVERYWHERE = (slice(None), slice(None))
 """The window that is the whole image."""
 
@@ -253,18 +255,21 @@ class _Painter:
                     depth + 1,
                 )  # fmt: skip
 
+    def off_centre(self, cy, cx, radius, away, size, kinds) -> _Shape:
+        """A shape within another; `away` and `size` are ranges, as shares of the other's radius."""
+        rng = self.rng
+        distance, angle = radius * rng.uniform(*away), rng.uniform(0, 2 * np.pi)
+        cy, cx = cy + distance * np.sin(angle), cx + distance * np.cos(angle)
+        return _Shape(rng, self.size, cy, cx, radius * rng.uniform(*size), rng.choice(kinds))
+
     def zones(self, cy, cx, radius, window, region, index: int) -> None:
         """Two zones of one object, the inner one off centre and nodular, as in prostate or kidney.
 
         Every second inner zone is an object of its own.
         """
         rng = self.rng
-        away, angle = radius * rng.uniform(0, 0.45), rng.uniform(0, 2 * np.pi)
-        cy, cx = cy + away * np.sin(angle), cx + away * np.cos(angle)
-        zone = _Shape(
-            rng, self.size, cy, cx, radius * rng.uniform(0.45, 0.8),
-            rng.choice(["ellipse", "harmonic", "warped"]),
-        )  # fmt: skip
+        kinds = ["ellipse", "harmonic", "warped"]
+        zone = self.off_centre(cy, cx, radius, (0, 0.45), (0.45, 0.8), kinds)
         inner = zone.inside() & self.on_image(window, region)[zone.window]
         if inner.sum() < 12:
             return
@@ -285,21 +290,15 @@ class _Painter:
         fill then is, every second time, an object of its own. Some have a thin capsule.
         """
         rng = self.rng
-        kind = rng.choice(["ellipse", "harmonic"])
-        shape = _Shape(rng, self.size, cy, cx, radius, kind)
+        shape = _Shape(rng, self.size, cy, cx, radius, rng.choice(SMOOTH))
         window, region = shape.window, shape.inside()
         if region.sum() < 60:
             return
         index = self.new_object(window, region, parent)
-        base = self.random_class()
-        self.fill(window, region, base)
+        self.fill(window, region, self.random_class())
         inner = region
         if rng.random() < 0.6:
-            away, angle = radius * rng.uniform(0.1, 0.45), rng.uniform(0, 2 * np.pi)
-            zone = _Shape(
-                rng, self.size, cy + away * np.sin(angle), cx + away * np.cos(angle),
-                radius * rng.uniform(0.55, 0.85), rng.choice(["ellipse", "harmonic"]),
-            )  # fmt: skip
+            zone = self.off_centre(cy, cx, radius, (0.1, 0.45), (0.55, 0.85), SMOOTH)
             inner = region & self.on_image(zone.window, zone.inside())[window]
             if rng.random() < 0.5 and inner.sum() >= 12:
                 self.new_object(window, inner, index)
