@@ -96,6 +96,7 @@ rule baseline_weights:
 include: "rules/data.smk"
 include: "rules/weights.smk"
 include: "rules/pseudo_labels.smk"
+include: "rules/adaptation.smk"
 include: "rules/training.smk"
 include: "rules/baselines.smk"
 include: "rules/text_baselines.smk"

@@ -15,7 +15,7 @@ def kmeans_clusters(wildcards):
 
 def kmeans_dino_settings(wildcards):
     """Nothing for intensity: another DINO is no reason to cluster intensities again."""
-    return settings(wildcards.dataset)["dino"] if wildcards.method == "kmeans_dino" else None
+    return dino_identity(wildcards.dataset) if wildcards.method == "kmeans_dino" else None
 
 
 def kmeans_settings(wildcards):
@@ -104,7 +104,7 @@ rule sam2_video:
 
 def cryosam_dino(wildcards):
     """The extractor of CryoSAM: the data set's own, or DINOv2 as in the original."""
-    own = settings(wildcards.dataset)["dino"]
+    own = dino_identity(wildcards.dataset)
     if cryosam_features(wildcards.dataset) == "own":
         return own
     model = weights_part(wildcards.dataset, "dinov2").model.split("/")[-1]

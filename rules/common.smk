@@ -183,6 +183,12 @@ def dino_weights_of(wildcards):
     return "resources/compact_dino.pt" if dino["model"] == "compact" else []
 
 
+def dino_identity(dataset):
+    """Which DINO it is, and how it sees a slice."""
+    dino = settings(dataset)["dino"]
+    return {key: dino[key] for key in ("model", "sha256", "image_size", "batch_size")}
+
+
 def parts_of(dataset, method):
     """The pretrained models, besides SAM, that a row of Table 1 needs: keys of baselines.weights."""
     if method == "cryosam":

@@ -45,6 +45,7 @@ rule pretrain_dino:
     resources:
         mem_mb=8000,
         runtime=480,
+        gpu=1,
     params:
         dino=config["pretraining"]["dino"],
         code=code("pretrain_dino"),

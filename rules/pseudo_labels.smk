@@ -45,7 +45,7 @@ def feature_source(wildcards):
 
 def dino_settings(wildcards):
     """Nothing where the features are SAM's: another DINO is then no reason to pool again."""
-    return None if pools_sam(wildcards) else settings(wildcards.dataset)["dino"]
+    return None if pools_sam(wildcards) else dino_identity(wildcards.dataset)
 
 
 def view_of_features(wildcards):
@@ -129,6 +129,7 @@ rule dino_features:
         source=setting("clustering.features"),
         dino=dino_settings,
         field_of_view=view_of_features,
+        rim=setting("clustering.rim"),
         code=code("dino_features"),
     script:
         "../workflow_scripts/dino_features.py"

@@ -1,4 +1,4 @@
-"""Feature maps of one volume, DINO's or SAM's, pooled over its valid ROIs (eq. 4)."""
+"""Feature maps of one volume, DINO's or SAM's, pooled over its valid ROIs (eq. 4) or their rims."""
 
 from umsam.jobs import job
 
@@ -10,7 +10,7 @@ with job(snakemake):
     from umsam.data.volumes import read_volume
     from umsam.files import whole
     from umsam.pseudo_labels.masks import read_slice_masks, slice_file
-    from umsam.pseudo_labels.roi_features import in_square, roi_features
+    from umsam.pseudo_labels.roi_features import in_square, rims, roi_features
     from umsam.pseudo_labels.shape_priors import read_rois
 
     rois = read_rois(snakemake.input.rois)
@@ -43,7 +43,11 @@ with job(snakemake):
         masks = read_slice_masks(slice_file(snakemake.input.masks, z)).masks
         chosen = masks[valid.loc[valid["slice"] == z, "index"].to_numpy()]
         if of_sam:
-            chosen = in_square(chosen[:, *seen])
+            chosen = chosen[:, *seen]
+        if snakemake.params.rim:
+            chosen = rims(chosen, snakemake.params.rim)
+        if of_sam:
+            chosen = in_square(chosen)
         pooled.append(roi_features(feature_map, chosen))
     features = np.concatenate(pooled)
     with whole(snakemake.output.features) as path:

@@ -138,3 +138,14 @@ print(torch.full((2**20,), 2.0**-126).mul(0.5).count_nonzero().item())
     env = {**os.environ, "UMSAM_DEVICE": "cpu"}
     out = subprocess.run([sys.executable, "-c", lines], env=env, capture_output=True, text=True)
     assert out.stdout.strip() == "0", out.stderr
+
+
+def test_bfloat16_follows_the_processor(monkeypatch):
+    import torch
+
+    from umsam.devices import has_bfloat16
+
+    assert has_bfloat16("cuda")
+    for there in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
+        assert has_bfloat16("cpu") is there

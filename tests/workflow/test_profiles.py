@@ -42,7 +42,7 @@ STAGES = {  # those that every volume goes through
 
 
 GPU_RULES = {name for name, rule in RULES.items() if re.search(r"(?m)^ +gpu=", rule)}
-GPU_RULES |= {"predict_last"}  # it takes them from predict
+GPU_RULES |= {"predict_last", "adapted_features"}  # they take them from another rule
 
 
 @pytest.fixture(scope="module")

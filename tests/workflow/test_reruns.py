@@ -218,3 +218,18 @@ def test_a_removed_case_reruns_the_fits_and_no_case(finished, edited):
     planned = finished.planned(*RUN)
     assert set(planned) == {*AFTER_FEATURES, *END}
     assert planned["pseudo_label"] == 3
+
+
+def test_an_adapted_dino_is_trained_on_the_training_slices_and_used_for_all(finished, edited):
+    edited("config.yaml", "clustering: {features: sam, k: 5,", "clustering: {features: dino, k: 5,")
+    edited("config.yaml", "adapt: false", "adapt: true")
+    plan = finished.planned(*RUN)
+    assert plan["adapt_dino"] == 1
+    assert plan["adapted_features"] == 4
+    assert "dino_features" not in plan
+    assert "everything_mode" not in plan
+
+
+def test_an_adapted_dino_that_nothing_uses_is_not_trained(finished, edited):
+    edited("config.yaml", "adapt: false", "adapt: true")
+    assert finished.planned(*RUN).keys() <= {"provenance", "all"}

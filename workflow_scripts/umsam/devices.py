@@ -41,6 +41,13 @@ def default_device() -> str:
     return device
 
 
+def has_bfloat16(kind: str) -> bool:
+    """Whether a kind of device computes bfloat16 products; others imitate them, slowly."""
+    import torch
+
+    return kind == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
 @cache  # once a process, which keeps the open file, and so the same GPU, to its end
 def _own_gpu(count: int) -> tuple[int, IO[str]]:
     names = gpu_names(count)

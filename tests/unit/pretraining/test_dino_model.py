@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from umsam.errors import InputError
-from umsam.pseudo_labels.compact_dino import PATCH, build_compact_dino, save_compact_dino
+from umsam.pseudo_labels.compact_dino import PATCH, build_compact_dino, save_weights
 
 
 @pytest.mark.parametrize("size", [(64, 64), (72, 72), (8, 40), (224, 224)])
@@ -34,7 +34,7 @@ def test_checkpoint_round_trip_is_half_precision_and_small(tmp_path):
     torch.manual_seed(0)
     model = build_compact_dino(None)
     path = tmp_path / "compact_dino.pt"
-    save_compact_dino(model, path)
+    save_weights(model, path)
     again = build_compact_dino(path)
     assert path.stat().st_size < 8e6
     assert not again.training

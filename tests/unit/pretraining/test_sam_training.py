@@ -21,7 +21,6 @@ from umsam.pretraining.sam_losses import mask_loss, match, nested_loss, true_iou
 from umsam.pretraining.sam_samples import CHAIN, collate, make_sample
 from umsam.pretraining.sam_training import (
     SamTraining,
-    has_bfloat16,
     learning_rate,
     losses,
     pretrain,
@@ -293,13 +292,6 @@ def test_training_goes_on_from_a_checkpoint(tmp_path, sam):
 def test_a_checkpoint_to_start_from_that_is_missing_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.pt: no such file"):
         train_compact_sam(tmp_path / "a.pt", SamTraining(initial=str(tmp_path / "none.pt")))
-
-
-def test_bfloat16_follows_the_processor(monkeypatch):
-    assert has_bfloat16("cuda")
-    for there in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
-        assert has_bfloat16("cpu") is there
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from umsam.errors import InputError
-from umsam.pseudo_labels.compact_dino import build_compact_dino, save_compact_dino
+from umsam.pseudo_labels.compact_dino import build_compact_dino, save_weights
 from umsam.pseudo_labels.dino import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -68,7 +68,7 @@ def test_register_tokens_are_no_patches():
 
 
 def test_the_compact_model_from_its_file(compact, tmp_path):
-    save_compact_dino(compact.model, tmp_path / "dino.pt")
+    save_weights(compact.model, tmp_path / "dino.pt")
     loaded = load_dino("compact", tmp_path / "dino.pt", "cpu")
     assert loaded.image_size == 224
     assert loaded.patch == 8

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umsam.pseudo_labels.roi_features import in_square, overlap, roi_features
+from umsam.pseudo_labels.roi_features import in_square, overlap, rims, roi_features
 
 
 def looped(feature_map, mask):
@@ -91,3 +91,31 @@ def test_masks_in_sams_square():
     coordinates = np.stack(np.meshgrid(centres, centres, indexing="ij"))
     pooled = roi_features(coordinates, in_square(masks))
     assert np.allclose(pooled, [[6, 12], [18, 30]])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(2, 12),
+    columns=st.integers(2, 12),
+    width=st.floats(0.0, 1.0),
+    seed=st.integers(0, 999),
+)
+def test_a_rim_is_what_is_near_a_mask_and_not_in_it(height, columns, width, seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((height, columns)) < rng.uniform(0.02, 0.5)
+    mask[rng.integers(height), rng.integers(columns)] = True
+    mask[0, 0] = False  # something is left outside
+    mask[-1, -1] |= not mask.any()
+    inside, everywhere = np.argwhere(mask), np.argwhere(np.ones_like(mask))
+    distance = np.hypot(*(everywhere[:, None] - inside[None]).transpose(2, 0, 1)).min(axis=1)
+    near = distance <= max(1.0, width * np.sqrt(len(inside)))
+    expected = near.reshape(mask.shape) & ~mask
+    np.testing.assert_array_equal(rims(mask[None], width)[0], expected)
+
+
+def test_the_rim_of_what_fills_the_slice_is_itself():
+    masks = np.ones((2, 5, 7), bool)
+    masks[1, 2:] = False
+    whole, rest = rims(masks, 0.2)
+    assert whole.all()
+    np.testing.assert_array_equal(np.flatnonzero(rest.any(axis=1)), [2])

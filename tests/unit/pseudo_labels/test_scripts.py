@@ -15,7 +15,8 @@ from tiny_sam import SETTINGS, tiny_sam
 
 from umsam.data.volumes import Volume, read_volume, write_volume
 from umsam.pseudo_labels import sam as sam_module
-from umsam.pseudo_labels.compact_dino import build_compact_dino, save_compact_dino
+from umsam.pseudo_labels.compact_dino import build_compact_dino, save_weights
+from umsam.pseudo_labels.dino import load_dino
 from umsam.pseudo_labels.everything_mode import make_generator
 from umsam.pseudo_labels.masks import SliceMasks, no_masks, read_slice_masks, write_slice_masks
 
@@ -74,7 +75,7 @@ def per_case(folder, case):
     rois, features = folder / "rois" / f"{case}.csv", folder / "dino_features" / f"{case}.npz"
     torch.manual_seed(0)
     if not (folder / "dino.pt").exists():
-        save_compact_dino(build_compact_dino(None), folder / "dino.pt")
+        save_weights(build_compact_dino(None), folder / "dino.pt")
     log = run("shape_priors", folder, case=case, input={"volume": volume, "masks": masks},
               output={"rois": rois}, priors=PRIORS)  # fmt: skip
     run(
@@ -82,6 +83,7 @@ def per_case(folder, case):
         input={"volume": volume, "masks": masks, "rois": rois, "dino_weights": folder / "dino.pt"},
         output={"features": features},
         source="dino", dino={"model": "compact", "image_size": 48, "batch_size": 2, "sha256": None},
+        rim=0.0,
     )  # fmt: skip
     return log
 
@@ -145,11 +147,30 @@ def test_sams_features_are_pooled_where_sam_saw_the_roi(tmp_path):
         "dino_features", tmp_path,
         input={"volume": volume, "masks": masks, "rois": tmp_path / "a.csv",
                "sam_features": tmp_path / "a.npy"},
-        output={"features": tmp_path / "a.npz"}, source="sam", dino=None, field_of_view=16,
+        output={"features": tmp_path / "a.npz"}, source="sam", dino=None, field_of_view=16, rim=0.0,
     )  # fmt: skip
     pooled = np.load(tmp_path / "a.npz")["features"]
     centres = [(x + columns / 2 - 13, y + rows / 2 - 4) for y, x, rows, columns in boxes]
     np.testing.assert_allclose(pooled, centres, atol=1e-3)
+
+
+@pytest.mark.parametrize(("rim", "expected"), [(0.0, 1.0), (0.2, 0.0)])
+def test_features_are_pooled_over_the_roi_or_over_its_rim(tmp_path, rim, expected):
+    """The only feature is 1 in the ROI and 0 outside of it."""
+    write_case(tmp_path, "a", [rectangles((8, 20, 12, 10))])
+    inside = rectangles((8, 20, 12, 10)).masks[:, None, :, :]
+    np.save(tmp_path / "a.npy", np.pad(inside, ((0, 0), (0, 0), (0, 8), (0, 0))).astype("f2"))
+    volume, masks = tmp_path / "volumes" / "a.nii.gz", tmp_path / "sam_masks" / "a"
+    run("shape_priors", tmp_path, input={"volume": volume, "masks": masks},
+        output={"rois": tmp_path / "a.csv"}, priors=PRIORS)  # fmt: skip
+    run(
+        "dino_features", tmp_path,
+        input={"volume": volume, "masks": masks, "rois": tmp_path / "a.csv",
+               "sam_features": tmp_path / "a.npy"},
+        output={"features": tmp_path / "a.npz"}, source="sam", dino=None, field_of_view=None,
+        rim=rim,
+    )  # fmt: skip
+    assert np.load(tmp_path / "a.npz")["features"].item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("slices", [1, 3])
@@ -260,3 +281,23 @@ def test_what_goes_on_through_the_slices_is_taken(tmp_path, monkeypatch):
     cluster(tmp_path, {"a": "train"})
     expected = rectangles(stays).masks.repeat(3, axis=0)
     np.testing.assert_array_equal(label(tmp_path, "a", "continuous").array, expected)
+
+
+def test_an_adapted_dino_is_another_one_that_loads_and_the_same_each_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("UMSAM_DEVICE", "cpu")
+    write_case(tmp_path, "a", [rectangles((2, 3, 20, 20), (24, 24, 12, 14))] * 2)
+    per_case(tmp_path, "a")
+    weights = []
+    for name in ("first.pt", "again.pt"):
+        run(
+            "adapt_dino", tmp_path, steps=1,
+            input={"dino_weights": tmp_path / "dino.pt", "masks": [tmp_path / "sam_masks" / "a"],
+                   "volumes": [tmp_path / "volumes" / "a.nii.gz"],
+                   "rois": [tmp_path / "rois" / "a.csv"]},
+            output={"weights": tmp_path / name},
+            dino={"model": "compact", "image_size": 224, "batch_size": 2, "sha256": None},
+        )  # fmt: skip
+        weights.append(load_dino("compact", tmp_path / name, "cpu").model.state_dict())
+    initial = load_dino("compact", tmp_path / "dino.pt", "cpu").model.state_dict()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in initial)
+    assert not all(torch.equal(weights[0][name], initial[name]) for name in initial)

@@ -110,10 +110,11 @@ def intensity_features(images: list[TissueImage]) -> np.ndarray:
 @torch.no_grad()
 def patch_features(backbone: nn.Module, images: list[TissueImage]) -> np.ndarray:
     """[ROIs, D]: mean over the mask of a ViT's normed patch tokens (eq. 4)."""
+    device = next(backbone.parameters()).device
     pooled = []
     for item in images:
         inputs = to_model_input(torch.from_numpy(item.image)[None].float())
-        tokens = backbone.forward_features(inputs)[:, 1:]
+        tokens = backbone.forward_features(inputs.to(device))[:, 1:].cpu()
         masks = torch.from_numpy(item.masks)[None].float()
         coverage = nn.functional.avg_pool2d(masks, PATCH).flatten(2)
         pooled.append(pool_regions(tokens, coverage)[0].numpy())

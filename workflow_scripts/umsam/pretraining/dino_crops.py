@@ -25,6 +25,10 @@ class Crops:
     images: Tensor
     coverage: Tensor
 
+    def to(self, device: str) -> "Crops":
+        """The same crops on another device."""
+        return Crops(self.images.to(device), self.coverage.to(device))
+
 
 def multi_crop(
     images: Tensor,

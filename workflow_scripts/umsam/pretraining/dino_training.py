@@ -1,4 +1,4 @@
-"""Self-distillation of the compact DINO on procedural images (Caron et al., 2021), resumable.
+"""Self-distillation of a DINO (Caron et al., 2021), resumable.
 
 A student sees every crop of an image, a teacher (its moving average) the global ones, and the
 student learns to agree with the teacher about any other crop. Agreement is asked for twice: of the
@@ -16,6 +16,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from umsam.devices import has_bfloat16
 from umsam.errors import InputError
 from umsam.files import whole
 from umsam.pretraining.dino_crops import Crops, multi_crop, pool_regions
@@ -72,7 +74,7 @@ class DinoSettings:
     student_temperature: float = 0.1
     teacher_temperature: float = 0.04
     clip_norm: float = 3.0
-    bfloat16: bool = True
+    bfloat16: bool | None = None  # matrix products in it; None: where the device has it
 
 
 def dino_settings(configured: dict[str, Any]) -> DinoSettings:
@@ -92,13 +94,25 @@ def dino_settings(configured: dict[str, Any]) -> DinoSettings:
     return settings
 
 
-class Branch(nn.Module):
-    """A backbone with one head for the class token and one for pooled regions."""
+def adaptation(steps: int, images: int, patch: int) -> DinoSettings:
+    """For a transformer that has learned already: small steps, and regions alone.
 
-    def __init__(self, out_dim: int, standardise_regions: bool = False) -> None:
+    Crops have as many patches as in the training of the compact DINO.
+    """
+    size = TRAINED_SIZE // PATCH * patch
+    return DinoSettings(
+        steps=steps, images=images, learning_rate=1e-4, cls_weight=0.0,
+        global_size=size, local_size=size // 2,
+    )  # fmt: skip
+
+
+class Branch(nn.Module):
+    """A vision transformer with one head for the class token and one for pooled regions."""
+
+    def __init__(self, backbone: nn.Module, out_dim: int, standardise_regions: bool) -> None:
         super().__init__()
         self.standardise_regions = standardise_regions
-        self.backbone = build_compact_dino(None)
+        self.backbone = backbone
         self.cls_head = ProjectionHead(self.backbone.embed_dim, out_dim)
         self.region_head = ProjectionHead(self.backbone.embed_dim, out_dim)
 
@@ -107,10 +121,10 @@ class Branch(nn.Module):
 
         Regions that are not `valid` [N, R] get zeros, and have no part in the others' codes.
         """
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(crops.images.device.type, torch.bfloat16, enabled=bfloat16):
             tokens = self.backbone.forward_features(crops.images)
         tokens = tokens.float()
-        pooled = pool_regions(tokens[:, 1:], crops.coverage)
+        pooled = pool_regions(tokens[:, self.backbone.num_prefix_tokens :], crops.coverage)
         codes = self.region_head.code(pooled[valid], self.standardise_regions)
         regions = codes.new_zeros(*valid.shape, codes.shape[-1])
         regions[valid] = codes
@@ -118,19 +132,32 @@ class Branch(nn.Module):
 
 
 class DinoRun:
-    """Everything that changes while training, and one step of it."""
+    """Everything that changes while training, and one step of it.
 
-    def __init__(self, settings: DinoSettings, source: Source) -> None:
-        self.settings, self.source = settings, source
+    `initial` is the transformer that the training starts from, which it leaves as it is; None: a
+    compact DINO of random weights.
+    """
+
+    def __init__(
+        self,
+        settings: DinoSettings,
+        source: Source,
+        initial: nn.Module | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.settings, self.source, self.device = settings, source, device
         self.images: dict[int, tuple[Tensor, Tensor]] = {}
+        half, kind = settings.bfloat16, torch.device(device).type
+        self.half = has_bfloat16(kind) if half is None else half
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.student = Branch(settings.out_dim, settings.region_loss == "dino")
-            self.teacher = Branch(settings.out_dim, settings.region_loss == "dino")
-        self.teacher.load_state_dict(self.student.state_dict())
-        self.teacher.requires_grad_(False)
-        self.cls_centre = torch.zeros(settings.out_dim)
-        self.region_centre = torch.zeros(settings.out_dim)
+            backbone = build_compact_dino(None) if initial is None else deepcopy(initial)
+            student = Branch(backbone, settings.out_dim, settings.region_loss == "dino")
+        self.student = student.to(device)
+        self.teacher = deepcopy(self.student).requires_grad_(False)
+        self.patch = backbone.patch_embed.patch_size[0]
+        self.cls_centre = torch.zeros(settings.out_dim, device=device)
+        self.region_centre = torch.zeros(settings.out_dim, device=device)
         self.optimizer = torch.optim.AdamW(
             _decay_groups(self.student, settings.weight_decay), betas=(0.9, 0.95)
         )
@@ -186,15 +213,16 @@ class DinoRun:
         chosen = torch.randint(s.images, (s.batch_size,), generator=generator).tolist()
         images = torch.stack([self._image(i)[0] for i in chosen]).float() / 255
         labels = torch.stack([self._image(i)[1] for i in chosen])
-        common = {
-            "regions": s.regions,
-            "patch": PATCH,
-            "transplant": s.transplant,
-            "generator": generator,
-        }
+
+        def crops(size: int, count: int, zoom: tuple[float, float]) -> Crops:
+            found = multi_crop(
+                images, labels, size, count, s.regions, zoom, self.patch, s.transplant, generator
+            )
+            return found.to(self.device)
+
         return (
-            multi_crop(images, labels, s.global_size, 2, zoom=s.global_zoom, **common),
-            multi_crop(images, labels, s.local_size, s.locals, zoom=s.local_zoom, **common),
+            crops(s.global_size, 2, s.global_zoom),
+            crops(s.local_size, s.locals, s.local_zoom),
         )
 
     def _image(self, number: int) -> tuple[Tensor, Tensor]:
@@ -207,7 +235,7 @@ class DinoRun:
 
     def _outputs(self, branch: Branch, crops: Crops) -> tuple[Tensor, Tensor]:
         """`Branch.forward` as [crops of an image, images, (regions,) ...]."""
-        cls, regions = branch(crops, self._valid(crops), self.settings.bfloat16)
+        cls, regions = branch(crops, self._valid(crops), self.half)
         return (
             cls.unflatten(0, (-1, self.settings.batch_size)),
             regions.unflatten(0, (-1, self.settings.batch_size)),
@@ -245,16 +273,19 @@ def train_dino(
     save_every: int = 100,
     monitor: Callable[[nn.Module], dict[str, float]] | None = None,
     until: int | None = None,
+    initial: nn.Module | None = None,
+    device: str = "cpu",
 ) -> nn.Module:
     """Train and return the teacher's backbone, in evaluation mode.
 
     state_file: written every `save_every` steps; if it is there, training goes on from it.
     monitor: scores of the teacher's backbone, logged whenever the state is due.
     until: stop (with the state written) at this step of the whole schedule.
+    initial: the transformer to start from; None: a compact DINO of random weights.
     """
-    run = DinoRun(settings, source)
+    run = DinoRun(settings, source, initial, device)
     if state_file is not None and state_file.is_file():
-        run.load_state_dict(torch.load(state_file, map_location="cpu", weights_only=True))
+        run.load_state_dict(torch.load(state_file, map_location=device, weights_only=True))
         log.info("going on from %s at step %d", state_file, run.step)
     end = settings.steps if until is None else min(until, settings.steps)
     first, start = run.step, time.perf_counter()

@@ -23,7 +23,7 @@ from torch import distributed, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from umsam.devices import default_device
+from umsam.devices import default_device, has_bfloat16
 from umsam.errors import InputError
 from umsam.files import whole
 from umsam.pretraining.sam_calibration import calibrate
@@ -204,11 +204,6 @@ def _optimiser(parameters: list[nn.Parameter], settings: SamTraining) -> torch.o
         lr=settings.learning_rate,
         betas=(0.9, 0.98),
     )
-
-
-def has_bfloat16(kind: str) -> bool:
-    """Whether a device computes bfloat16 products; processors that do not imitate them slowly."""
-    return kind == "cuda" or torch.cpu._is_avx512_bf16_supported()
 
 
 def _average_gradients(parameters: list[nn.Parameter], processes: int) -> None:

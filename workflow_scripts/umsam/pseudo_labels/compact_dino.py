@@ -65,8 +65,8 @@ def build_compact_dino(checkpoint: Path | str | None) -> VisionTransformer:
     return model.eval()
 
 
-def save_compact_dino(model: nn.Module, path: Path | str) -> None:
-    """Write the weights alone, in half precision, for `build_compact_dino` to read."""
+def save_weights(model: nn.Module, path: Path | str) -> None:
+    """Write the weights alone, in half precision, for `load_dino` to read."""
     state = {name: value.detach().cpu().half() for name, value in model.state_dict().items()}
     torch.save(state, path)
 

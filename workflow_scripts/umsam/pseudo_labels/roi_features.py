@@ -1,7 +1,10 @@
 """ROI pooling (eq. 4): the feature of an ROI is the mean of the feature map over its pixels."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 
 def overlap(patches: int, pixels: int) -> NDArray[np.float64]:
@@ -21,6 +24,28 @@ def in_square(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     _, height, width = masks.shape
     side = max(height, width)
     return np.pad(masks, ((0, 0), (0, side - height), (0, side - width)))
+
+
+def rims(masks: NDArray[np.bool_], width: float) -> NDArray[np.bool_]:
+    """What lies around each of the masks [R, H, W], none of them empty: another [R, H, W].
+
+    The pixels outside of a mask whose distance from it is at most `width` times its side, the root
+    of its area. A part of an organ looks as the whole of it does; what tells them apart is around
+    them. A mask that leaves no such pixel is its own rim.
+    """
+    found = np.zeros_like(masks)
+    for mask, rim in zip(masks, found, strict=True):
+        reach = max(1.0, width * math.sqrt(np.count_nonzero(mask)))
+        window = tuple(
+            slice(max(0, along[0] - math.floor(reach)), along[-1] + math.floor(reach) + 1)
+            for along in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        )
+        inside = mask[window]
+        distance = distance_transform_edt(~inside)
+        rim[window] = ~inside & (distance <= reach)
+        if not rim.any():
+            rim[:] = mask
+    return found
 
 
 def roi_features(
