@@ -42,7 +42,8 @@ STAGES = {  # those that every volume goes through
 
 
 GPU_RULES = {name for name, rule in RULES.items() if re.search(r"(?m)^ +gpu=", rule)}
-GPU_RULES |= {"predict_last", "adapted_features"}  # they take them from another rule
+USING = {"predict_last", "adapted_features"}  # take what they do not say from another rule
+GPU_RULES |= USING
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_every_rule_of_a_case_shares_submissions():
     of_a_case = {name for name, output in outputs.items() if output and "{case}" in output[1]}
     assert of_a_case > STAGES
     assert of_a_case <= set(groups)
-    assert set(groups) - {"predict_last"} <= set(RULES)
+    assert set(groups) - USING <= set(RULES)
     for name in of_a_case:
         assert SLURM["group-components"][groups[name]] > 1, name
 
