@@ -1,8 +1,9 @@
 """Which step limits the pseudo-labels: each step's result with what comes after done by an oracle.
 
-The oracle sees the labels. It takes the best ROI of a slice (or none), or the best cluster; the
-DSC that is lost from one row to the next is what that step costs. A volume's DSC needs no volumes:
-with one ROI a slice it follows from the pixels of ROI, label and both.
+The oracle sees the labels. It takes, of each slice, the ROI or none, such that the volume's DSC is
+the greatest there is, and the best cluster; the DSC that is lost from one row to the next is what
+that step costs. A volume's DSC needs no volumes: with one ROI a slice it follows from the pixels of
+ROI, label and both.
 """
 
 from collections.abc import Mapping
@@ -48,10 +49,24 @@ def measured_rois(
     )
 
 
-def best_of_each_slice(rois: pd.DataFrame) -> pd.DataFrame:
-    """The ROI of each slice that overlaps the label best; none where none does."""
-    hits = rois[rois["overlap"] > 0]
-    return hits.loc[hits.groupby(["case", "slice"])["iou"].idxmax()]
+def best_of_each_slice(rois: pd.DataFrame, label_pixels: Mapping[str, int]) -> pd.DataFrame:
+    """One ROI of each slice, or none, such that the DSC of each volume is the greatest there is.
+
+    The DSC is a ratio of sums over slices: at the greatest, d, each slice's ROI is the one with the
+    greatest 2 overlap - d pixels, and is left out where that is not positive (Dinkelbach, On
+    nonlinear fractional programming, 1967). Starting from 0, d rises to it in a few rounds.
+    """
+    parts = [rois[:0]]
+    for case, of_case in rois.groupby("case"):
+        dsc, before = 0.0, -1.0
+        picked = of_case[:0]
+        while dsc > before:
+            gain = 2 * of_case["overlap"] - dsc * of_case["pixels"]
+            best = gain.groupby(of_case["slice"]).idxmax()
+            picked, before = of_case.loc[best[gain[best].to_numpy() > 0]], dsc
+            dsc = float(volume_dsc(picked, {str(case): label_pixels[str(case)]})[0])
+        parts.append(picked)
+    return pd.concat(parts)
 
 
 def chosen_of_each_volume(
@@ -65,10 +80,11 @@ def chosen_of_each_volume(
 
 
 def volume_dsc(picked: pd.DataFrame, label_pixels: Mapping[str, int]) -> NDArray[np.float64]:
-    """DSC of each case in `label_pixels`, of disjoint or single ROIs a slice."""
+    """DSC of each case in `label_pixels`, of disjoint or single ROIs a slice; 1 of two empty ones."""
     sums = picked.groupby("case")[["pixels", "overlap"]].sum()
     sums = sums.reindex(list(label_pixels), fill_value=0)
-    return (2 * sums["overlap"] / (sums["pixels"] + pd.Series(label_pixels))).to_numpy(float)
+    dsc = 2 * sums["overlap"] / (sums["pixels"] + pd.Series(label_pixels))
+    return dsc.fillna(1.0).to_numpy(float)
 
 
 def diagnosis(
@@ -81,6 +97,9 @@ def diagnosis(
     links: Mapping[str, Links],
 ) -> pd.DataFrame:
     """The table of oracles, a row (`ROW_COLUMNS`) a step.
+
+    DSC and precision are of the ROIs that the oracle picks of what the step leaves; recall is the
+    share of positive slices on which the step leaves an ROI of IoU >= `HIT`.
 
     Parameters
     ----------
@@ -100,26 +119,31 @@ def diagnosis(
     """
     valid = rois[rois["valid"]]
     clusters = {int(k): group for k, group in valid.groupby("cluster")}
-    by_choice = {
+    oracle = {k: best_of_each_slice(group, label_pixels) for k, group in clusters.items()}
+    chosen = {
         k: chosen_of_each_volume(group, select, prior, links) for k, group in clusters.items()
     }
 
-    def best(options: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-        if not options:
-            return valid[:0]
-        return max(options.values(), key=lambda rows: volume_dsc(rows, label_pixels).mean())
+    def best(options: Mapping[int, pd.DataFrame]) -> int | None:
+        """The cluster whose picks have the greatest DSC."""
+        return max(
+            options, key=lambda k: volume_dsc(options[k], label_pixels).mean(), default=None
+        )
 
-    picked = {
-        "everything mode": best_of_each_slice(rois),
-        "shape priors": best_of_each_slice(valid),
-        "clusters": best({k: best_of_each_slice(group) for k, group in clusters.items()}),
-        "ROI of a slice": best(by_choice),
-        "target cluster": by_choice.get(target, valid[:0]),
+    none = valid[:0]
+    cluster = best(oracle)
+    final = chosen.get(best(chosen), none), chosen.get(target, none)
+    steps = {  # what is left, and what is picked of it
+        "everything mode": (rois, best_of_each_slice(rois, label_pixels)),
+        "shape priors": (valid, best_of_each_slice(valid, label_pixels)),
+        "clusters": (clusters.get(cluster, none), oracle.get(cluster, none)),
+        "ROI of a slice": (final[0], final[0]),
+        "target cluster": (final[1], final[1]),
     }
     rows, before = [], 1.0
-    for step, chosen in picked.items():
-        dsc = volume_dsc(chosen, label_pixels)
-        hits = int((chosen["iou"] >= HIT).sum())
+    for step, (left, picked) in steps.items():
+        dsc = volume_dsc(picked, label_pixels)
+        hit = left.loc[left["iou"] >= HIT, ["case", "slice"]].drop_duplicates()
         rows.append(
             (
                 step,
@@ -128,8 +152,8 @@ def diagnosis(
                 dsc.mean(),
                 spread(pd.Series(dsc)),
                 before - dsc.mean(),
-                hits / positive if positive else np.nan,
-                hits / len(chosen) if len(chosen) else np.nan,
+                len(hit) / positive if positive else np.nan,
+                (picked["iou"] >= HIT).mean(),
             )
         )
         before = dsc.mean()
