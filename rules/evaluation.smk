@@ -251,9 +251,18 @@ rule precision_table:
         "../workflow_scripts/precision_table.py"
 
 
+def diagnosed_refinement(wildcards):
+    """The refined labels, where the networks learn from them."""
+    if setting("training.targets")(wildcards) != "refined_labels":
+        return {}
+    pattern = "results/{dataset}/refined_labels/{case}.nii.gz"
+    return {"refined_labels": per_case(pattern, "train", labelled=True)(wildcards)}
+
+
 # Which step limits the pseudo-labels, where training volumes have labels.
 rule diagnosis:
     input:
+        unpack(diagnosed_refinement),
         masks=per_case("results/{dataset}/sam_masks/{case}", "train", labelled=True),
         rois=per_case("results/{dataset}/rois/{case}.csv", "train", labelled=True),
         labels=per_case("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),

@@ -26,7 +26,8 @@ def training_volumes(wildcards):
 
 
 def training_targets(wildcards):
-    folder = "labels" if VARIANTS[wildcards.variant].supervised else "pseudo_labels"
+    unsupervised = setting("training.targets")(wildcards)
+    folder = "labels" if VARIANTS[wildcards.variant].supervised else unsupervised
     return training_files(f"results/{{dataset}}/{folder}/{{case}}.nii.gz", wildcards)
 
 

@@ -10,7 +10,12 @@ with job(snakemake):
     import pandas as pd
 
     from umsam.data.volumes import read_array
-    from umsam.evaluation.diagnosis import diagnosis, diagnosis_text, measured_rois
+    from umsam.evaluation.diagnosis import (
+        diagnosis,
+        diagnosis_text,
+        measured_rois,
+        measured_slices,
+    )
     from umsam.evaluation.write import write_table
     from umsam.numbers import as_number
     from umsam.pseudo_labels.masks import read_slice_masks, slice_file
@@ -21,9 +26,15 @@ with job(snakemake):
     target = json.loads(Path(inputs.target).read_text())["cluster"]
     assigned = pd.read_csv(inputs.assignments, dtype={"case": str}, keep_default_na=False)
     select, prior = settings["select"], as_number(settings["prior"])
-    tables, links, pixels, positive = [], {}, {}, 0
-    for case, masks, path, label in zip(
-        snakemake.params.cases, inputs.masks, inputs.rois, inputs.labels, strict=True
+    tables, refined, links, pixels, positive = [], [], {}, {}, 0
+    refined_labels = inputs.get("refined_labels", [None] * len(inputs.labels))
+    for case, masks, path, label, refined_label in zip(
+        snakemake.params.cases,
+        inputs.masks,
+        inputs.rois,
+        inputs.labels,
+        refined_labels,
+        strict=True,
     ):
         label = read_array(label) > 0
         pixels[case] = int(label.sum())
@@ -33,16 +44,20 @@ with job(snakemake):
         for z, of_slice in rois.groupby("slice"):
             found = read_slice_masks(slice_file(masks, z)).masks
             tables.append(measured_rois(found, of_slice, label[z]))
+        if refined_label:
+            refined.append(measured_slices(case, read_array(refined_label) > 0, label))
     keys = ["case", "slice", "index"]
     rois = pd.concat(tables).merge(
         assigned[[*keys, "cluster", "distance", "attribute"]], on=keys, how="left"
     )
-    table = diagnosis(rois, pixels, positive, target, select, prior, links)
+    of_slices = pd.concat(refined) if refined else None
+    table = diagnosis(rois, pixels, positive, target, select, prior, links, of_slices)
     table.insert(0, "dataset", snakemake.wildcards.dataset)
     notes = [
         "Each row is the training volumes' DSC when an oracle that sees the labels does what comes "
-        "after that step: it takes the best ROI of each slice and the best cluster. The last row "
-        "is the pseudo-labels as they are.",
+        "after that step: it takes the best ROI of each slice and the best cluster. The row of the "
+        "target cluster is the pseudo-labels as they are; that of the refined labels, where "
+        "training.targets asks for them, is what is learnt from them.",
         "The largest loss names the knob. What the network then makes of it: Fig. 3b and Table 1.",
     ]
     title = f"{snakemake.wildcards.dataset}: what limits the pseudo-labels"

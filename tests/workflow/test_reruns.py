@@ -233,3 +233,13 @@ def test_an_adapted_dino_is_trained_on_the_training_slices_and_used_for_all(fini
 def test_an_adapted_dino_that_nothing_uses_is_not_trained(finished, edited):
     edited("config.yaml", "adapt: false", "adapt: true")
     assert finished.planned(*RUN).keys() <= {"provenance", "all"}
+
+
+def test_refined_labels_are_made_for_the_training_cases_and_learnt_from(finished, edited):
+    edited("config.yaml", "targets: pseudo_labels", "targets: refined_labels")
+    plan = finished.planned(*RUN)
+    assert plan["refinement"] == 1
+    assert plan["refined_label"] == 2  # the training cases
+    variants = ("plkd", "plkd_cfkd", "plkd_cckd", "triple")  # not the supervised one
+    assert plan["train"] == len(variants)
+    assert set(plan) == {"refinement", "refined_label", "train", *AFTER_TRAINING, *END}

@@ -18,7 +18,9 @@ from umsam.pseudo_labels import sam as sam_module
 from umsam.pseudo_labels.compact_dino import build_compact_dino, save_weights
 from umsam.pseudo_labels.dino import load_dino
 from umsam.pseudo_labels.everything_mode import make_generator
+from umsam.pseudo_labels.field_of_view import view_of
 from umsam.pseudo_labels.masks import SliceMasks, no_masks, read_slice_masks, write_slice_masks
+from umsam.pseudo_labels.refinement import share_of_cells
 
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 
@@ -301,3 +303,37 @@ def test_an_adapted_dino_is_another_one_that_loads_and_the_same_each_time(tmp_pa
     initial = load_dino("compact", tmp_path / "dino.pt", "cpu").model.state_dict()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in initial)
     assert not all(torch.equal(weights[0][name], initial[name]) for name in initial)
+
+
+def test_refined_labels_find_what_the_pseudo_label_of_a_volume_misses(tmp_path):
+    """SAM sees the square of 20 mm: 40 x 27 of the 40 x 48 pixels, in 4 x 4 cells."""
+    view, square = view_of((40, 48), SPACING[1:], 20.0), np.zeros((3, 40, 48), np.uint8)
+    square[:, 10:30, view.x + 10 : view.x + 20] = 1
+    rng = np.random.default_rng(0)
+    files = {"sam_features": [], "pseudo_labels": []}
+    for case in "abcd":
+        volume = read_volume(volume_file(tmp_path, case, 3))
+        features = rng.normal(size=(3, 8, 4, 4))
+        features[:, 0] += 5 * np.nan_to_num(share_of_cells(square > 0, view, 4))
+        for name in files:
+            (tmp_path / name).mkdir(exist_ok=True)
+        files["sam_features"].append(tmp_path / "sam_features" / f"{case}.npy")
+        np.save(files["sam_features"][-1], features.astype(np.float16))
+        files["pseudo_labels"].append(tmp_path / "pseudo_labels" / f"{case}.nii.gz")
+        label = square if case != "d" else np.zeros_like(square)
+        write_volume(files["pseudo_labels"][-1], label, volume)
+    networks = tmp_path / "networks.pt"
+    log = run("refinement", tmp_path, input=files, output={"networks": networks},
+              cases=list("abcd"), seed=0, field_of_view=20.0)  # fmt: skip
+    assert "12 networks" in log
+    for case in "ad":
+        run("refined_label", tmp_path, case=case,
+            input={"volume": tmp_path / "volumes" / f"{case}.nii.gz", "networks": networks,
+                   "sam_features": tmp_path / "sam_features" / f"{case}.npy"},
+            output={"refined_label": tmp_path / f"{case}.nii.gz"}, field_of_view=20.0)  # fmt: skip
+        found = read_volume(tmp_path / f"{case}.nii.gz")
+        assert found.spacing == pytest.approx(SPACING)
+        assert not found.array[:, :, : view.x].any()
+        assert not found.array[:, :, view.x + view.width :].any()
+        both = np.count_nonzero(found.array & square)
+        assert 2 * both / (found.array.sum() + square.sum()) > 0.6, case

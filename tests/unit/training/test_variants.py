@@ -7,6 +7,7 @@ from umsam.training.variants import VARIANTS, settings_of
 TRAINING = {
     "variants": ["plkd"],
     "seeds": [0],
+    "targets": "pseudo_labels",
     "epochs": 200,
     "lambda_1": 0.1,
     "lambda_2": 0.01,

@@ -26,6 +26,7 @@ KNOBS = {
     "clusters": "clustering: features, k, whiten, position; dino: model",
     "ROI of a slice": "target.select; more or other clusters",
     "target cluster": "target: attribute, prior (figures/clusters.png)",
+    "refined labels": "training.targets",
 }
 
 
@@ -47,6 +48,15 @@ def measured_rois(
         iou=iou_with_label(masks, label),
         overlap=np.count_nonzero(masks[:, label], axis=1),
     )
+
+
+def measured_slices(case: str, mask: NDArray[np.bool_], label: NDArray[np.bool_]) -> pd.DataFrame:
+    """The same columns for a volume's mask [Z, H, W]: a row for each slice that has some."""
+    pixels, overlap = (np.count_nonzero(a, axis=(1, 2)) for a in (mask, mask & label))
+    union = pixels + np.count_nonzero(label, axis=(1, 2)) - overlap
+    table = pd.DataFrame({"slice": np.arange(len(mask)), "pixels": pixels, "overlap": overlap})
+    table = table.assign(iou=overlap / np.maximum(union, 1), case=case)
+    return table[table["pixels"] > 0]
 
 
 def best_of_each_slice(rois: pd.DataFrame, label_pixels: Mapping[str, int]) -> pd.DataFrame:
@@ -80,7 +90,7 @@ def chosen_of_each_volume(
 
 
 def volume_dsc(picked: pd.DataFrame, label_pixels: Mapping[str, int]) -> NDArray[np.float64]:
-    """DSC of each case in `label_pixels`, of disjoint or single ROIs a slice; 1 of two empty ones."""
+    """DSC of each case in `label_pixels`, of disjoint ROIs or one a slice; of two empty sets 1."""
     sums = picked.groupby("case")[["pixels", "overlap"]].sum()
     sums = sums.reindex(list(label_pixels), fill_value=0)
     dsc = 2 * sums["overlap"] / (sums["pixels"] + pd.Series(label_pixels))
@@ -95,6 +105,7 @@ def diagnosis(
     select: str,
     prior: float,
     links: Mapping[str, Links],
+    refined: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The table of oracles, a row (`ROW_COLUMNS`) a step.
 
@@ -116,6 +127,9 @@ def diagnosis(
         As in the configuration. `union` is diagnosed as if its ROIs were disjoint.
     links
         Of the valid ROIs of each volume, as `choose` needs them.
+    refined
+        The refined label of each slice that has one: case, slice, pixels, iou, overlap. It is no
+        choice among ROIs, so its row may be better than the one before.
     """
     valid = rois[rois["valid"]]
     clusters = {int(k): group for k, group in valid.groupby("cluster")}
@@ -126,9 +140,7 @@ def diagnosis(
 
     def best(options: Mapping[int, pd.DataFrame]) -> int | None:
         """The cluster whose picks have the greatest DSC."""
-        return max(
-            options, key=lambda k: volume_dsc(options[k], label_pixels).mean(), default=None
-        )
+        return max(options, key=lambda k: volume_dsc(options[k], label_pixels).mean(), default=None)
 
     none = valid[:0]
     cluster = best(oracle)
@@ -140,6 +152,8 @@ def diagnosis(
         "ROI of a slice": (final[0], final[0]),
         "target cluster": (final[1], final[1]),
     }
+    if refined is not None:
+        steps["refined labels"] = (refined, refined)
     rows, before = [], 1.0
     for step, (left, picked) in steps.items():
         dsc = volume_dsc(picked, label_pixels)

@@ -37,7 +37,7 @@ def settings_of(variant: str, training: Mapping[str, Any]) -> dict[str, Any]:
     A change of lambda_1 is then none to the variants that have no such term.
     """
     terms = VARIANTS[variant]
-    unused = {"variants", "seeds"}
+    unused = {"variants", "seeds", "targets"}  # the targets are an input
     if terms.supervised:  # its empty slices are known to be empty
         unused |= {"empty_slices"}
     if not terms.feature:

@@ -1,0 +1,34 @@
+"""Networks that learn from pseudo-labels where the target is, for labels from outside the fold."""
+
+from umsam.jobs import job
+
+with job(snakemake):
+    import logging
+
+    import numpy as np
+    import torch
+
+    from umsam.data.volumes import read_volume
+    from umsam.files import whole
+    from umsam.pseudo_labels.field_of_view import view_of
+    from umsam.pseudo_labels.refinement import LabelledFeatures, refine, share_of_cells
+
+    torch.set_num_threads(snakemake.threads)
+    files, side = snakemake.input, snakemake.params.field_of_view
+    volumes = {}
+    for case, path, label in zip(
+        snakemake.params.cases, files.sam_features, files.pseudo_labels, strict=True
+    ):
+        features, read = np.load(path, mmap_mode="r"), read_volume(label)
+        view = view_of(read.array.shape[1:], read.spacing[1:], side)
+        share = share_of_cells(read.array > 0, view, features.shape[-1])
+        volumes[case] = LabelledFeatures(features, share)
+
+    found = refine(volumes, snakemake.params.seed)
+    with whole(snakemake.output.networks) as path:
+        found.save(path)
+    logging.info(
+        "%d networks; a place is the target's from a probability of %.2f",
+        len(found.networks),
+        1 / (1 + np.exp(-found.threshold)),
+    )
