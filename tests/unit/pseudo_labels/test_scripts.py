@@ -305,22 +305,23 @@ def test_an_adapted_dino_is_another_one_that_loads_and_the_same_each_time(tmp_pa
     assert not all(torch.equal(weights[0][name], initial[name]) for name in initial)
 
 
-def test_refined_labels_find_what_the_pseudo_label_of_a_volume_misses(tmp_path):
-    """SAM sees the square of 20 mm: 40 x 27 of the 40 x 48 pixels, in 4 x 4 cells."""
+def test_refined_labels_find_what_the_pseudo_label_of_one_volume_misses(tmp_path, monkeypatch):
+    """SAM sees the square of 20 mm: 40 x 27 of the 40 x 48 pixels, in 8 x 8 cells."""
+    monkeypatch.setattr("umsam.pseudo_labels.refinement.STEPS", 100)
     view, square = view_of((40, 48), SPACING[1:], 20.0), np.zeros((3, 40, 48), np.uint8)
     square[:, 10:30, view.x + 10 : view.x + 20] = 1
     rng = np.random.default_rng(0)
     files = {"sam_features": [], "pseudo_labels": []}
     for case in "abcd":
         volume = read_volume(volume_file(tmp_path, case, 3))
-        features = rng.normal(size=(3, 8, 4, 4))
-        features[:, 0] += 5 * np.nan_to_num(share_of_cells(square > 0, view, 4))
+        features = rng.normal(size=(3, 8, 8, 8))
+        features[:, 0] += 5 * np.nan_to_num(share_of_cells(square > 0, view, 8))
         for name in files:
             (tmp_path / name).mkdir(exist_ok=True)
         files["sam_features"].append(tmp_path / "sam_features" / f"{case}.npy")
         np.save(files["sam_features"][-1], features.astype(np.float16))
         files["pseudo_labels"].append(tmp_path / "pseudo_labels" / f"{case}.nii.gz")
-        label = square if case != "d" else np.zeros_like(square)
+        label = square if case != "d" else np.roll(square, -10, axis=2)
         write_volume(files["pseudo_labels"][-1], label, volume)
     networks = tmp_path / "networks.pt"
     log = run("refinement", tmp_path, input=files, output={"networks": networks},
