@@ -16,7 +16,8 @@ with job(snakemake):
     view = view_of(shape, volume.spacing[1:], snakemake.params.field_of_view)
     refinement = load_refinement(snakemake.input.networks)
     features = np.load(snakemake.input.sam_features, mmap_mode="r")
-    odds = log_odds(refinement, snakemake.wildcards.case, features)
+    case = snakemake.wildcards.case
+    odds = log_odds(refinement.networks, refinement.learnt_from, case, features)
     label = refined_label(odds, refinement.threshold, shape, view)
     write_volume(snakemake.output.refined_label, label, like=volume)
     positive = label.any(axis=(1, 2)).sum()

@@ -13,6 +13,7 @@ with job(snakemake):
     from umsam.pseudo_labels.field_of_view import view_of
     from umsam.pseudo_labels.refinement import LabelledFeatures, refine, share_of_cells
 
+    LEAST_AGREEMENT = 0.5
     torch.set_num_threads(snakemake.threads)
     files, side = snakemake.input, snakemake.params.field_of_view
     volumes = {}
@@ -28,7 +29,19 @@ with job(snakemake):
     with whole(snakemake.output.networks) as path:
         found.save(path)
     logging.info(
-        "%d networks; a place is the target's from a probability of %.2f",
+        "%d networks; a place is the target's from a probability of %.2f; DSC with the "
+        "pseudo-labels %.2f",
         len(found.networks),
         1 / (1 + np.exp(-found.threshold)),
+        found.agreement,
     )
+    if found.agreement < LEAST_AGREEMENT:
+        logging.warning(
+            "WARNING: the refined labels of %s show other things than its pseudo-labels (DSC "
+            "%.2f): there are too few training volumes to learn from (%d), the target is smaller "
+            "than a few cells of SAM's embedding (sam.field_of_view enlarges it), or the pseudo-labels "
+            "have nothing in common. Look at both; training.targets: pseudo_labels goes without.",
+            snakemake.wildcards.dataset,
+            found.agreement,
+            len(volumes),
+        )

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from umsam.errors import InputError
+from umsam.pseudo_labels import refinement
 from umsam.pseudo_labels.field_of_view import View
 from umsam.pseudo_labels.refinement import (
     FOLDS,
@@ -13,13 +14,16 @@ from umsam.pseudo_labels.refinement import (
     fit_network,
     folds,
     load_refinement,
-    log_odds,
     refine,
     refined_label,
     share_of_cells,
 )
 
 CELLS = 8
+
+
+def log_odds(found, case, features):
+    return refinement.log_odds(found.networks, found.learnt_from, case, features)
 
 
 def study(cases=5, wrong=("b",), seed=0):
@@ -143,6 +147,9 @@ def test_the_labels_cover_as_much_as_those_they_are_learnt_from():
     covered = [log_odds(found, case, v.features) >= found.threshold for case, v in volumes.items()]
     wanted = np.mean([v.share for v in volumes.values()])
     assert np.mean(covered) == pytest.approx(wanted, abs=1.5 / np.size(covered))
+    both = sum((v.share * c).sum() for v, c in zip(volumes.values(), covered, strict=True))
+    dsc = 2 * both / (np.sum(covered) + sum(v.share.sum() for v in volumes.values()))
+    assert found.agreement == pytest.approx(dsc)
 
 
 def test_what_is_padded_and_what_is_drawn_leave_no_trace(monkeypatch):
@@ -166,6 +173,7 @@ def test_the_same_seed_gives_the_same_networks_and_they_load(tmp_path):
     loaded = load_refinement(tmp_path / "networks.pt")
     assert loaded.learnt_from == first.learnt_from == again.learnt_from
     assert loaded.threshold == first.threshold == again.threshold
+    assert loaded.agreement == first.agreement == again.agreement
     odds = [log_odds(r, "a", volumes["a"].features) for r in (first, again, loaded, other)]
     assert np.array_equal(odds[0], odds[1])
     assert np.array_equal(odds[0], odds[2])

@@ -327,6 +327,7 @@ def test_refined_labels_find_what_the_pseudo_label_of_one_volume_misses(tmp_path
     log = run("refinement", tmp_path, input=files, output={"networks": networks},
               cases=list("abcd"), seed=0, field_of_view=20.0)  # fmt: skip
     assert "12 networks" in log
+    assert "WARNING" not in log
     for case in "ad":
         run("refined_label", tmp_path, case=case,
             input={"volume": tmp_path / "volumes" / f"{case}.nii.gz", "networks": networks,
@@ -338,3 +339,8 @@ def test_refined_labels_find_what_the_pseudo_label_of_one_volume_misses(tmp_path
         assert not found.array[:, :, view.x + view.width :].any()
         both = np.count_nonzero(found.array & square)
         assert 2 * both / (found.array.sum() + square.sum()) > 0.6, case
+
+    files = {name: paths[2:] for name, paths in files.items()}  # of two that have nothing in common
+    log = run("refinement", tmp_path, input=files, output={"networks": networks},
+              cases=list("cd"), seed=0, field_of_view=20.0)  # fmt: skip
+    assert "WARNING: the refined labels of set show other things than its pseudo-labels" in log

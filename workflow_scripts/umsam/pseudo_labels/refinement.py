@@ -62,29 +62,39 @@ class PlaceNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class Refinement:
-    """The networks, the cases that each has learnt from, and the log odds from which a place
-    counts."""
+    """What labels volumes anew.
+
+    Attributes
+    ----------
+    networks, learnt_from
+        And the cases that each has learnt from.
+    threshold
+        The log odds from which a place counts.
+    agreement
+        DSC of the refined with the given labels, over all places of the training volumes: how much
+        of what the labels of a volume show can be told from those of the others.
+    """
 
     networks: list[PlaceNetwork]
     learnt_from: list[list[str]]
     threshold: float
+    agreement: float
 
     def save(self, path: str | Path) -> None:
         """Write tensors and plain values, readable with ``weights_only=True``."""
         weights = [network.state_dict() for network in self.networks]
-        values = {"learnt_from": self.learnt_from, "threshold": self.threshold}
-        torch.save({"weights": weights, **values}, path)
+        torch.save({**vars(self), "networks": weights}, path)
 
 
 def load_refinement(path: str | Path) -> Refinement:
     """What `Refinement.save` wrote, on the CPU."""
     read = torch.load(path, map_location="cpu", weights_only=True)
     networks = []
-    for weights in read["weights"]:
+    for weights in read["networks"]:
         network = PlaceNetwork(len(weights["mean"]))
         network.load_state_dict(weights)
         networks.append(network.eval())
-    return Refinement(networks, read["learnt_from"], read["threshold"])
+    return Refinement(**{**read, "networks": networks})
 
 
 def share_of_cells(masks: NDArray[np.bool_], view: View, cells: int) -> NDArray[np.float32]:
@@ -142,15 +152,19 @@ def refine(volumes: Mapping[str, LabelledFeatures], seed: int) -> Refinement:
             features, shares = (torch.cat([places[case][i] for case in others]) for i in (0, 1))
             networks.append(fit_network(features, shares))
             learnt_from.append(others)
-    found = Refinement(networks, learnt_from, math.inf)
-    shares = [volume.share[~np.isnan(volume.share)] for volume in volumes.values()]
-    odds = [
-        log_odds(found, case, volume.features)[~np.isnan(volume.share)]
-        for case, volume in volumes.items()
-    ]
-    wanted = float(np.concatenate(shares).mean(dtype=float))
-    threshold = float(np.quantile(np.concatenate(odds), 1 - wanted)) if wanted else math.inf
-    return Refinement(networks, learnt_from, threshold)
+    shares = np.concatenate([v.share[~np.isnan(v.share)] for v in volumes.values()])
+    odds = np.concatenate(
+        [
+            log_odds(networks, learnt_from, case, volume.features)[~np.isnan(volume.share)]
+            for case, volume in volumes.items()
+        ]
+    )
+    wanted = float(shares.mean(dtype=float))
+    threshold = float(np.quantile(odds, 1 - wanted)) if wanted else math.inf
+    found = odds >= threshold
+    either = shares.sum(dtype=float) + np.count_nonzero(found)
+    agreement = float(2 * shares[found].sum(dtype=float) / max(1.0, either))
+    return Refinement(networks, learnt_from, threshold, agreement)
 
 
 def fit_network(features: Tensor, shares: Tensor) -> PlaceNetwork:
@@ -173,19 +187,22 @@ def fit_network(features: Tensor, shares: Tensor) -> PlaceNetwork:
 
 @torch.inference_mode()
 def log_odds(
-    refinement: Refinement, case: str, features: NDArray[np.floating]
+    networks: Sequence[PlaceNetwork],
+    learnt_from: Sequence[Sequence[str]],
+    case: str,
+    features: NDArray[np.floating],
 ) -> NDArray[np.float32]:
     """Of each cell of SAM's features [Z, D, h, w]: [Z, h, w], the mean over networks.
 
     Those that have learnt from the case have no say; for a case that none has learnt from, all do.
     """
-    pairs = zip(refinement.networks, refinement.learnt_from, strict=True)
-    networks = [network for network, learnt_from in pairs if case not in learnt_from]
+    pairs = zip(networks, learnt_from, strict=True)
+    unbiased = [network for network, cases in pairs if case not in cases]
     result = np.zeros((len(features), *features.shape[2:]), np.float32)
     for z in range(len(features)):
         slice_ = torch.from_numpy(np.asarray(features[z], np.float32))
         cells = slice_.flatten(1).T
-        odds = torch.stack([network(cells) for network in networks]).mean(dim=0)
+        odds = torch.stack([network(cells) for network in unbiased]).mean(dim=0)
         result[z] = odds.reshape(slice_.shape[1:]).numpy()
     return result
 
