@@ -40,7 +40,8 @@ with job(snakemake):
             "WARNING: the refined labels of %s show other things than its pseudo-labels (DSC "
             "%.2f): there are too few training volumes to learn from (%d), the target is smaller "
             "than a few cells of SAM's embedding (sam.field_of_view enlarges it), or the "
-            "pseudo-labels have nothing in common. Look at both; training.targets: pseudo_labels goes without.",
+            "pseudo-labels have nothing in common. Look at both; training.targets: "
+            "pseudo_labels goes without.",
             snakemake.wildcards.dataset,
             found.agreement,
             len(volumes),
