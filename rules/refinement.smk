@@ -45,6 +45,7 @@ rule refined_label:
         runtime=by_size(5, 1),
     params:
         field_of_view=setting("sam.field_of_view"),
+        largest_component=setting("prediction.largest_component"),
         code=code("refined_label"),
     script:
         "../workflow_scripts/refined_label.py"

@@ -10,6 +10,7 @@ with job(snakemake):
     from umsam.data.volumes import read_volume, write_volume
     from umsam.pseudo_labels.field_of_view import view_of
     from umsam.pseudo_labels.refinement import load_refinement, log_odds, refined_label
+    from umsam.training.predict import largest_component
 
     volume = read_volume(snakemake.input.volume)
     shape = volume.array.shape[1:]
@@ -19,6 +20,8 @@ with job(snakemake):
     case = snakemake.wildcards.case
     odds = log_odds(refinement.networks, refinement.learnt_from, case, features)
     label = refined_label(odds, refinement.threshold, shape, view)
+    if snakemake.params.largest_component:
+        label = largest_component(label)
     write_volume(snakemake.output.refined_label, label, like=volume)
     positive = label.any(axis=(1, 2)).sum()
     logging.info("%d of %d slices have a refined label", positive, len(label))

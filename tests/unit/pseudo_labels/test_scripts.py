@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.ndimage
 import torch
 from stand_ins import Named
 from test_masks import FIELDS
@@ -332,11 +333,13 @@ def test_refined_labels_find_what_the_pseudo_label_of_one_volume_misses(tmp_path
         run("refined_label", tmp_path, case=case,
             input={"volume": tmp_path / "volumes" / f"{case}.nii.gz", "networks": networks,
                    "sam_features": tmp_path / "sam_features" / f"{case}.npy"},
-            output={"refined_label": tmp_path / f"{case}.nii.gz"}, field_of_view=20.0)  # fmt: skip
+            output={"refined_label": tmp_path / f"{case}.nii.gz"}, field_of_view=20.0,
+            largest_component=True)  # fmt: skip
         found = read_volume(tmp_path / f"{case}.nii.gz")
         assert found.spacing == pytest.approx(SPACING)
         assert not found.array[:, :, : view.x].any()
         assert not found.array[:, :, view.x + view.width :].any()
+        assert scipy.ndimage.label(found.array, np.ones((3, 3, 3)))[1] == 1
         both = np.count_nonzero(found.array & square)
         assert 2 * both / (found.array.sum() + square.sum()) > 0.6, case
 
