@@ -56,9 +56,10 @@ with job(snakemake):
     notes = [
         "Each row is the training volumes' DSC when an oracle that sees the labels does what comes "
         "after that step: it takes the best ROI of each slice and the best cluster. The row of the "
-        "target cluster is the pseudo-labels as they are; that of the refined labels, where "
-        "training.targets asks for them, is what is learnt from them.",
+        "target cluster is the pseudo-labels as they are.",
         "The largest loss names the knob. What the network then makes of it: Fig. 3b and Table 1.",
     ]
+    if of_slices is not None:
+        notes.insert(1, "The refined labels are learnt from the pseudo-labels of other volumes.")
     title = f"{snakemake.wildcards.dataset}: what limits the pseudo-labels"
     logging.info("%s", write_table(snakemake.output, table, diagnosis_text, title, notes))
