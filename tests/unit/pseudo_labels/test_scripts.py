@@ -313,7 +313,7 @@ def test_refined_labels_find_what_the_pseudo_label_of_one_volume_misses(tmp_path
     square[:, 10:30, view.x + 10 : view.x + 20] = 1
     rng = np.random.default_rng(0)
     files = {"sam_features": [], "pseudo_labels": []}
-    for case in "abcd":
+    for case in "abcdef":
         volume = read_volume(volume_file(tmp_path, case, 3))
         features = rng.normal(size=(3, 8, 8, 8))
         features[:, 0] += 5 * np.nan_to_num(share_of_cells(square > 0, view, 8))
@@ -322,14 +322,14 @@ def test_refined_labels_find_what_the_pseudo_label_of_one_volume_misses(tmp_path
         files["sam_features"].append(tmp_path / "sam_features" / f"{case}.npy")
         np.save(files["sam_features"][-1], features.astype(np.float16))
         files["pseudo_labels"].append(tmp_path / "pseudo_labels" / f"{case}.nii.gz")
-        label = square if case != "d" else np.roll(square, -10, axis=2)
+        label = square if case != "f" else np.roll(square, -10, axis=2)
         write_volume(files["pseudo_labels"][-1], label, volume)
     networks = tmp_path / "networks.pt"
     log = run("refinement", tmp_path, input=files, output={"networks": networks},
-              cases=list("abcd"), seed=0, field_of_view=20.0)  # fmt: skip
-    assert "12 networks" in log
+              cases=list("abcdef"), seed=0, field_of_view=20.0)  # fmt: skip
+    assert "18 networks" in log
     assert "WARNING" not in log
-    for case in "ad":
+    for case in "af":
         run("refined_label", tmp_path, case=case,
             input={"volume": tmp_path / "volumes" / f"{case}.nii.gz", "networks": networks,
                    "sam_features": tmp_path / "sam_features" / f"{case}.npy"},
@@ -343,7 +343,8 @@ def test_refined_labels_find_what_the_pseudo_label_of_one_volume_misses(tmp_path
         both = np.count_nonzero(found.array & square)
         assert 2 * both / (found.array.sum() + square.sum()) > 0.6, case
 
-    files = {name: paths[2:] for name, paths in files.items()}  # of two that have nothing in common
+    files = {name: paths[4:] for name, paths in files.items()}  # of two that have nothing in common
     log = run("refinement", tmp_path, input=files, output={"networks": networks},
-              cases=list("cd"), seed=0, field_of_view=20.0)  # fmt: skip
+              cases=list("ef"), seed=0, field_of_view=20.0)  # fmt: skip
+    assert "WARNING: the refined labels of set are learnt from 2 training volumes" in log
     assert "WARNING: the refined labels of set show other things than its pseudo-labels" in log
