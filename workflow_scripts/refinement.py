@@ -39,7 +39,7 @@ with job(snakemake):
     if len(volumes) < LEAST_VOLUMES:
         logging.warning(
             "WARNING: the refined labels of %s are learnt from %d training volumes. From fewer "
-            "than %d they are seldom better than the pseudo-labels (training.targets: pseudo_labels).",
+            "than %d they are seldom better than pseudo-labels (training.targets: pseudo_labels).",
             snakemake.wildcards.dataset,
             len(volumes),
             LEAST_VOLUMES,
