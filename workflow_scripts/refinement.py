@@ -14,7 +14,7 @@ with job(snakemake):
     from umsam.pseudo_labels.refinement import LabelledFeatures, refine, share_of_cells
 
     LEAST_AGREEMENT = 0.5
-    LEAST_VOLUMES = 6  # of prostates: from 2 to 4, refined labels were mostly worse; from 12, better
+    LEAST_VOLUMES = 6  # of prostates: from 2 to 4 the labels were mostly worse; from 12, better
     torch.set_num_threads(snakemake.threads)
     files, side = snakemake.input, snakemake.params.field_of_view
     volumes = {}
