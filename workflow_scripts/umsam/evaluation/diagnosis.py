@@ -131,27 +131,7 @@ def diagnosis(
         The refined label of each slice that has one: case, slice, pixels, iou, overlap. It is no
         choice among ROIs, so its row may be better than the one before.
     """
-    valid = rois[rois["valid"]]
-    clusters = {int(k): group for k, group in valid.groupby("cluster")}
-    oracle = {k: best_of_each_slice(group, label_pixels) for k, group in clusters.items()}
-    chosen = {
-        k: chosen_of_each_volume(group, select, prior, links) for k, group in clusters.items()
-    }
-
-    def best(options: Mapping[int, pd.DataFrame]) -> int | None:
-        """The cluster whose picks have the greatest DSC."""
-        return max(options, key=lambda k: volume_dsc(options[k], label_pixels).mean(), default=None)
-
-    none = valid[:0]
-    cluster = best(oracle)
-    final = chosen.get(best(chosen), none), chosen.get(target, none)
-    steps = {  # what is left, and what is picked of it
-        "everything mode": (rois, best_of_each_slice(rois, label_pixels)),
-        "shape priors": (valid, best_of_each_slice(valid, label_pixels)),
-        "clusters": (clusters.get(cluster, none), oracle.get(cluster, none)),
-        "ROI of a slice": (final[0], final[0]),
-        "target cluster": (final[1], final[1]),
-    }
+    steps = _steps(rois, label_pixels, target, select, prior, links)
     if refined is not None:
         steps["refined labels"] = (refined, refined)
     rows, before = [], 1.0
@@ -172,6 +152,38 @@ def diagnosis(
         )
         before = dsc.mean()
     return pd.DataFrame(rows, columns=ROW_COLUMNS)
+
+
+def _steps(
+    rois: pd.DataFrame,
+    label_pixels: Mapping[str, int],
+    target: int,
+    select: str,
+    prior: float,
+    links: Mapping[str, Links],
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """The ROIs that each step leaves, and those that the oracle picks of them."""
+    valid = rois[rois["valid"]]
+    clusters = {int(k): group for k, group in valid.groupby("cluster")}
+    oracle = {k: best_of_each_slice(group, label_pixels) for k, group in clusters.items()}
+    chosen = {
+        k: chosen_of_each_volume(group, select, prior, links) for k, group in clusters.items()
+    }
+
+    def best(options: Mapping[int, pd.DataFrame]) -> int | None:
+        """The cluster whose picks have the greatest DSC."""
+        return max(options, key=lambda k: volume_dsc(options[k], label_pixels).mean(), default=None)
+
+    none = valid[:0]
+    cluster = best(oracle)
+    best_choice, choice = chosen.get(best(chosen), none), chosen.get(target, none)
+    return {
+        "everything mode": (rois, best_of_each_slice(rois, label_pixels)),
+        "shape priors": (valid, best_of_each_slice(valid, label_pixels)),
+        "clusters": (clusters.get(cluster, none), oracle.get(cluster, none)),
+        "ROI of a slice": (best_choice, best_choice),
+        "target cluster": (choice, choice),
+    }
 
 
 def diagnosis_text(table: pd.DataFrame, style: str) -> tuple[list[str], list[list[str]]]:

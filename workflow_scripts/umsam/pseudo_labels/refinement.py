@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from umsam.errors import InputError
 from umsam.pseudo_labels.field_of_view import View
-from umsam.pseudo_labels.roi_features import in_square, overlap
+from umsam.pseudo_labels.roi_features import in_square, pixels_in_patches
 
 FOLDS = 10
 ROUNDS = 3  # of dealing: every volume is labelled by the mean of so many networks
@@ -43,6 +43,11 @@ class LabelledFeatures:
 
     features: NDArray[np.floating]  # memory-mapped
     share: NDArray[np.float32]
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """The cells whose centre is in the view, [Z, h, w]."""
+        return ~np.isnan(self.share)
 
 
 class PlaceNetwork(nn.Module):
@@ -102,14 +107,13 @@ def share_of_cells(masks: NDArray[np.bool_], view: View, cells: int) -> NDArray[
 
     Of the cell's part in the view; nan where its centre is outside.
     """
-    seen = in_square(masks[:, *view.window]).astype(np.float64)
+    seen = in_square(masks[:, *view.window])
     side = seen.shape[-1]
-    weights = overlap(cells, side)
-    rows, columns = weights[:, : view.height].sum(axis=1), weights[:, : view.width].sum(axis=1)
-    area = rows[:, None] * columns
+    of_view = in_square(np.ones((1, view.height, view.width), bool))
+    area = pixels_in_patches(of_view, cells, cells)
     centres = (np.arange(cells) + 0.5) * (side / cells)
     inside = (centres[:, None] < view.height) & (centres < view.width)
-    share = weights @ seen @ weights.T / np.where(inside, area, 1)
+    share = pixels_in_patches(seen, cells, cells) / np.where(inside, area, 1)
     return np.where(inside, share, np.nan).astype(np.float32)
 
 
@@ -152,10 +156,10 @@ def refine(volumes: Mapping[str, LabelledFeatures], seed: int) -> Refinement:
             features, shares = (torch.cat([places[case][i] for case in others]) for i in (0, 1))
             networks.append(fit_network(features, shares))
             learnt_from.append(others)
-    shares = np.concatenate([v.share[~np.isnan(v.share)] for v in volumes.values()])
+    shares = np.concatenate([volume.share[volume.inside] for volume in volumes.values()])
     odds = np.concatenate(
         [
-            log_odds(networks, learnt_from, case, volume.features)[~np.isnan(volume.share)]
+            log_odds(networks, learnt_from, case, volume.features)[volume.inside]
             for case, volume in volumes.items()
         ]
     )
@@ -227,11 +231,11 @@ def _draw(
     volumes: Mapping[str, LabelledFeatures], rng: np.random.Generator
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Features float32 [N, D] and shares [N] of places of each volume, `MOST_PLACES` in all."""
-    inside = {case: ~np.isnan(volume.share) for case, volume in volumes.items()}
-    part = min(1.0, MOST_PLACES / sum(int(where.sum()) for where in inside.values()))
+    total = sum(np.count_nonzero(volume.inside) for volume in volumes.values())
+    part = min(1.0, MOST_PLACES / total)
     places = {}
     for case, volume in volumes.items():
-        chosen = inside[case] & (rng.random(volume.share.shape) < part)
+        chosen = volume.inside & (rng.random(volume.share.shape) < part)
         features = [
             np.asarray(volume.features[z], np.float32)[:, where] for z, where in enumerate(chosen)
         ]

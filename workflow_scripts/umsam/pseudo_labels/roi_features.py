@@ -19,6 +19,12 @@ def overlap(patches: int, pixels: int) -> NDArray[np.float64]:
     return np.clip(upper - lower, 0.0, 1.0)
 
 
+def pixels_in_patches(masks: NDArray[np.bool_], h: int, w: int) -> NDArray[np.float64]:
+    """How many pixels of each of the masks [R, H, W] lie in each of h x w patches: [R, h, w]."""
+    _, height, width = masks.shape
+    return overlap(h, height) @ masks.astype(np.float64) @ overlap(w, width).T
+
+
 def in_square(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Masks [R, H, W] of SAM's view padded to the square of side max(H, W) its embedding covers."""
     _, height, width = masks.shape
@@ -69,11 +75,10 @@ def roi_features(
     float32 [R, D].
     """
     dimension, h, w = feature_map.shape
-    rois, height, width = masks.shape
+    rois = len(masks)
     if rois == 0:
         return np.zeros((0, dimension), np.float32)
-    rows, columns = overlap(h, height), overlap(w, width)
-    weights = (rows @ masks.astype(np.float64) @ columns.T).reshape(rois, h * w)
+    weights = pixels_in_patches(masks, h, w).reshape(rois, h * w)
     area = weights.sum(axis=1, keepdims=True)
     if not area.all():
         raise ValueError("an empty mask has no feature")
