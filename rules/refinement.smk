@@ -3,6 +3,7 @@
 
 rule refinement:
     input:
+        volumes=per_case("results/{dataset}/volumes/{case}.nii.gz", "train"),
         sam_features=per_case("results/{dataset}/sam_features/{case}.npy", "train"),
         pseudo_labels=per_case("results/{dataset}/pseudo_labels/{case}.nii.gz", "train"),
     output:

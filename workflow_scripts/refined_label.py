@@ -1,4 +1,4 @@
-"""The refined label of one case: what networks say that have not learnt from it."""
+"""The refined label of one case: what decoders say that have not learnt from it."""
 
 from umsam.jobs import job
 
@@ -9,7 +9,12 @@ with job(snakemake):
 
     from umsam.data.volumes import read_volume, write_volume
     from umsam.pseudo_labels.field_of_view import view_of
-    from umsam.pseudo_labels.refinement import load_refinement, log_odds, refined_label
+    from umsam.pseudo_labels.refinement import (
+        load_refinement,
+        log_odds,
+        refined_label,
+        seen_volume,
+    )
     from umsam.training.predict import largest_component
 
     volume = read_volume(snakemake.input.volume)
@@ -17,8 +22,8 @@ with job(snakemake):
     view = view_of(shape, volume.spacing[1:], snakemake.params.field_of_view)
     refinement = load_refinement(snakemake.input.networks)
     features = np.load(snakemake.input.sam_features, mmap_mode="r")
-    case = snakemake.wildcards.case
-    odds = log_odds(refinement.networks, refinement.learnt_from, case, features)
+    seen = seen_volume(volume, features, view)
+    odds = log_odds(refinement.members, snakemake.wildcards.case, seen)
     label = refined_label(odds, refinement.threshold, shape, view)
     if snakemake.params.largest_component:
         label = largest_component(label)

@@ -1,4 +1,4 @@
-"""Networks that learn from pseudo-labels where the target is, for labels from outside the fold."""
+"""Decoders that learn from pseudo-labels where the target is, for labels from outside the fold."""
 
 from umsam.jobs import job
 
@@ -8,31 +8,31 @@ with job(snakemake):
     import numpy as np
     import torch
 
-    from umsam.data.volumes import read_volume
+    from umsam.data.volumes import read_array, read_volume
     from umsam.files import whole
     from umsam.pseudo_labels.field_of_view import view_of
-    from umsam.pseudo_labels.refinement import LabelledFeatures, refine, share_of_cells
+    from umsam.pseudo_labels.refinement import means_of_cells, refine, seen_volume
 
     LEAST_AGREEMENT = 0.5
     LEAST_VOLUMES = 6  # of prostates: from 2 to 4 the labels were mostly worse; from 12, better
     torch.set_num_threads(snakemake.threads)
     files, side = snakemake.input, snakemake.params.field_of_view
-    volumes = {}
-    for case, path, label in zip(
-        snakemake.params.cases, files.sam_features, files.pseudo_labels, strict=True
+    volumes, shares = {}, {}
+    for case, path, features, label in zip(
+        snakemake.params.cases, files.volumes, files.sam_features, files.pseudo_labels, strict=True
     ):
-        features, read = np.load(path, mmap_mode="r"), read_volume(label)
-        view = view_of(read.array.shape[1:], read.spacing[1:], side)
-        share = share_of_cells(read.array > 0, view, features.shape[-1])
-        volumes[case] = LabelledFeatures(features, share)
+        volume = read_volume(path)
+        view = view_of(volume.array.shape[1:], volume.spacing[1:], side)
+        volumes[case] = seen_volume(volume, np.load(features, mmap_mode="r"), view)
+        shares[case] = means_of_cells(read_array(label) > 0, view, volumes[case].image.shape[-1])
 
-    found = refine(volumes, snakemake.params.seed)
+    found = refine(volumes, shares, snakemake.params.seed)
     with whole(snakemake.output.networks) as path:
         found.save(path)
     logging.info(
-        "%d networks; a place is the target's from a probability of %.2f; DSC with the "
+        "%d decoders; a cell is the target's from a probability of %.2f; DSC with the "
         "pseudo-labels %.2f",
-        len(found.networks),
+        len(found.members),
         1 / (1 + np.exp(-found.threshold)),
         found.agreement,
     )

@@ -4,36 +4,40 @@ import numpy as np
 import pytest
 import torch
 
+from umsam.data.volumes import Volume
 from umsam.errors import InputError
 from umsam.pseudo_labels import refinement
 from umsam.pseudo_labels.field_of_view import View
 from umsam.pseudo_labels.refinement import (
     FOLDS,
     ROUNDS,
-    LabelledFeatures,
-    fit_network,
+    SeenVolume,
+    fit_decoder,
     folds,
+    grid_side,
     load_refinement,
+    means_of_cells,
     refine,
     refined_label,
-    share_of_cells,
+    seen_volume,
 )
 
 CELLS = 8
+SIDE = 16  # of the grid, two to a cell
 
 
-def log_odds(found, case, features):
-    return refinement.log_odds(found.networks, found.learnt_from, case, features)
+def log_odds(found, case, volume):
+    return refinement.log_odds(found.members, case, volume)
 
 
 def study(cases=5, wrong=("b",), seed=0):
-    """Volumes whose features tell a square from a disc and both from the rest, with noise.
+    """Volumes whose features tell a square from a line and both from the rest, with noise.
 
-    The square is the target. The labels of the volumes `wrong` show the disc in its place.
+    The square is the target. The labels of the volumes `wrong` show the line in its place.
     """
     rng = np.random.default_rng(seed)
     kinds = rng.normal(size=(3, 16))
-    volumes, truths = {}, {}
+    volumes, shares, truths = {}, {}, {}
     for case in "abcdefgh"[:cases]:
         kind = np.zeros((6, CELLS, CELLS), int)
         y, x = rng.integers(0, CELLS - 3, (2, 6))
@@ -41,17 +45,20 @@ def study(cases=5, wrong=("b",), seed=0):
             kind[z, y[z] : y[z] + 3, x[z] : x[z] + 3] = 1
             kind[z, (y[z] + 4) % CELLS, :] = 2
         features = kinds[kind] + 0.5 * rng.normal(size=(*kind.shape, 16))
+        kind = kind.repeat(2, axis=1).repeat(2, axis=2)
         truths[case] = kind == 1
-        label = kind == (2 if case in wrong else 1)
-        volumes[case] = LabelledFeatures(
-            features.transpose(0, 3, 1, 2).astype(np.float16), label.astype(np.float32)
+        shares[case] = (kind == (2 if case in wrong else 1)).astype(np.float32)
+        volumes[case] = SeenVolume(
+            features.transpose(0, 3, 1, 2).astype(np.float16),
+            rng.random(kind.shape, dtype=np.float32),
         )
-    return volumes, truths
+    return volumes, shares, truths
 
 
 @pytest.fixture(autouse=True)
 def fewer_steps(monkeypatch):
-    monkeypatch.setattr("umsam.pseudo_labels.refinement.STEPS", 100)
+    monkeypatch.setattr("umsam.pseudo_labels.refinement.STEPS", 60)
+    monkeypatch.setattr("umsam.pseudo_labels.refinement.LEAST_SIDE", SIDE)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +74,7 @@ def test_the_share_of_a_cell_is_that_of_its_pixels(shape, view):
     seen = masks[:, view.y : view.y + view.height, view.x : view.x + view.width]
     small = seen.repeat(cells, axis=1).repeat(cells, axis=2)
     fine[:, : small.shape[1], : small.shape[2]] = small
-    found = share_of_cells(masks, view, cells)
+    found = means_of_cells(masks, view, cells)
     for i in range(cells):
         for j in range(cells):
             inside = (i + 0.5) * side / cells < view.height and (
@@ -77,6 +84,15 @@ def test_the_share_of_a_cell_is_that_of_its_pixels(shape, view):
             for z in range(2):
                 expected = np.nanmean(part[z]) if inside else np.nan
                 assert found[z, i, j] == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+def test_the_image_of_a_finer_grid_is_that_of_the_view_and_its_mean_stays():
+    view = View(2, 1, 6, 5)
+    image = np.random.default_rng(0).random((3, 10, 9)).astype(np.float32)
+    seen = means_of_cells(image, view, 12)  # 2 x 2 cells to a pixel
+    expected = image[:, *view.window].repeat(2, axis=1).repeat(2, axis=2)
+    assert seen[:, :, :10] == pytest.approx(expected, abs=1e-6)
+    assert np.isnan(seen[:, :, 10:]).all()
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 9])
@@ -93,88 +109,113 @@ def test_every_case_is_labelled_once_a_round_by_what_has_not_seen_it(count):
         assert sorted(case for _, labelled in of_round for case in labelled) == cases
 
 
-def test_a_network_finds_the_odds_of_two_normal_distributions(monkeypatch):
-    monkeypatch.undo()
-    # of N(1, 1) and N(-1, 1), equally frequent, the log odds at x are 2 x; the rest is noise
-    generator = torch.Generator().manual_seed(0)
-    target = (torch.rand(20000, generator=generator) < 0.5).float()
-    features = torch.randn(20000, 8, generator=generator)
-    features[:, 0] += 2 * target - 1
-    features = 30 * features + 100  # whatever their unit
+def test_a_decoder_finds_the_odds_of_two_normal_distributions(monkeypatch):
+    monkeypatch.setattr("umsam.pseudo_labels.refinement.STEPS", 400)
+    # of N(1, 1) and N(-1, 1), equally frequent, the log odds at x are 2 x; the rest is noise. All
+    # cells of a slice are alike, so that what is around a cell tells no more than the cell.
+    rng = np.random.default_rng(0)
+    target = rng.random(1000) < 0.5
+    features = rng.normal(size=(1000, 4, 1, 1)) * np.ones((1, 1, CELLS, CELLS))
+    features[:, 0] += 2 * target[:, None, None] - 1
+    share = np.ones((1000, SIDE, SIDE), np.float32) * target[:, None, None]
+    image = np.full_like(share, 0.5)
     torch.manual_seed(0)
-    network = fit_network(features, target)
-    x = torch.zeros(9, 8)
-    x[:, 0] = torch.linspace(-2, 2, 9)
+    seen = SeenVolume(30 * features + 100, image)  # whatever their unit
+    decoder = fit_decoder([(seen, share)])
+    x = torch.zeros(9, 4, CELLS, CELLS)
+    x[:, 0] = torch.linspace(-2, 2, 9)[:, None, None]
     with torch.no_grad():
-        odds = network(30 * x + 100)
-    assert torch.corrcoef(torch.stack([odds, 2 * x[:, 0]]))[0, 1] > 0.99
-    probability_error = (torch.sigmoid(odds) - torch.sigmoid(2 * x[:, 0])).abs()
-    assert probability_error.max() < 0.08
+        odds = decoder(30 * x + 100, torch.from_numpy(image[:9]))[:, SIDE // 2, SIDE // 2]
+    expected = 2 * torch.linspace(-2, 2, 9)
+    assert torch.corrcoef(torch.stack([odds, expected]))[0, 1] > 0.98
+    assert (torch.sigmoid(odds) - torch.sigmoid(expected)).abs().max() < 0.15
+
+
+def test_the_border_between_cells_of_the_embedding_is_the_image_s():
+    # a target of 7 x 7 small cells: two to a cell of the embedding, whose share tells no border
+    rng = np.random.default_rng(0)
+    truth = np.zeros((60, SIDE, SIDE), bool)
+    for z, (y, x) in enumerate(rng.integers(0, SIDE - 7, (60, 2))):
+        truth[z, y : y + 7, x : x + 7] = True
+    coarse = truth.reshape(60, CELLS, 2, CELLS, 2).any(axis=(2, 4))
+    features = np.stack([coarse, ~coarse], axis=1).astype(np.float32)
+    features += rng.normal(0, 0.1, features.shape).astype(np.float32)
+    image = (0.3 + 0.4 * truth + rng.normal(0, 0.05, truth.shape)).astype(np.float32)
+    torch.manual_seed(0)
+    decoder = fit_decoder([(SeenVolume(features[:50], image[:50]), truth[:50].astype(np.float32))])
+    with torch.no_grad():
+        odds = decoder(torch.from_numpy(features[50:]), torch.from_numpy(image[50:])).numpy()
+
+    def dsc(found):
+        both = np.count_nonzero(found & truth[50:])
+        return 2 * both / (np.count_nonzero(found) + np.count_nonzero(truth[50:]))
+
+    of_the_embedding = coarse[50:].repeat(2, axis=1).repeat(2, axis=2)
+    assert dsc(of_the_embedding) < 0.9
+    assert dsc(odds > 0) > 0.95
 
 
 def test_a_volume_whose_labels_show_another_thing_is_put_right():
-    volumes, truths = study()
-    found = refine(volumes, seed=0)
+    volumes, shares, truths = study(8)
+    found = refine(volumes, shares, seed=0)
     for case, volume in volumes.items():
-        target = log_odds(found, case, volume.features) >= found.threshold
+        target = log_odds(found, case, volume) >= found.threshold
         both = 2 * np.count_nonzero(target & truths[case])
         dsc = both / (np.count_nonzero(target) + np.count_nonzero(truths[case]))
         assert dsc > 0.8, case
-    given = volumes["b"].share > 0
-    assert not (given & truths["b"]).any()
+    assert not ((shares["b"] > 0) & truths["b"]).any()
 
 
-def test_networks_that_have_learnt_from_a_case_have_no_say_in_it():
-    volumes, _ = study()
-    found = refine(volumes, seed=0)
-    features = volumes["a"].features
-    before, of_new = log_odds(found, "a", features), log_odds(found, "new", features)
-    means = []
-    for network, learnt_from in zip(found.networks, found.learnt_from, strict=True):
-        cells = torch.from_numpy(features.astype(np.float32)).permute(0, 2, 3, 1)
+def test_decoders_that_have_learnt_from_a_case_have_no_say_in_it():
+    volumes, shares, _ = study()
+    found = refine(volumes, shares, seed=0)
+    volume = volumes["a"]
+    before, of_new = log_odds(found, "a", volume), log_odds(found, "new", volume)
+    features, image = torch.from_numpy(volume.features.astype(np.float32)), volume.image
+    odds = []
+    for member in found.members:
         with torch.no_grad():
-            means.append(network(cells.reshape(-1, 16)).reshape(cells.shape[:3]).numpy())
-            if "a" in learnt_from:
-                network.layers[0].weight.fill_(torch.nan)
-    assert log_odds(found, "a", features) == pytest.approx(before, abs=1e-5)
-    assert of_new == pytest.approx(np.mean(means, axis=0), abs=1e-5)
-    assert np.isnan(log_odds(found, "new", features)).all()
+            odds.append(member.decoder(features, torch.from_numpy(image)).numpy())
+            if "a" in member.learnt_from:
+                member.decoder.head.weight.fill_(torch.nan)
+    assert log_odds(found, "a", volume) == pytest.approx(before, abs=1e-5)
+    assert of_new == pytest.approx(np.mean(odds, axis=0), abs=1e-4)
+    assert np.isnan(log_odds(found, "new", volume)).all()
 
 
 def test_the_labels_cover_as_much_as_those_they_are_learnt_from():
-    volumes, _ = study(seed=3)
-    found = refine(volumes, seed=0)
-    covered = [log_odds(found, case, v.features) >= found.threshold for case, v in volumes.items()]
-    wanted = np.mean([v.share for v in volumes.values()])
+    volumes, shares, _ = study(seed=3)
+    found = refine(volumes, shares, seed=0)
+    covered = [log_odds(found, case, v) >= found.threshold for case, v in volumes.items()]
+    wanted = np.mean(list(shares.values()))
     assert np.mean(covered) == pytest.approx(wanted, abs=1.5 / np.size(covered))
-    both = sum((v.share * c).sum() for v, c in zip(volumes.values(), covered, strict=True))
-    dsc = 2 * both / (np.sum(covered) + sum(v.share.sum() for v in volumes.values()))
+    both = sum((share * c).sum() for share, c in zip(shares.values(), covered, strict=True))
+    dsc = 2 * both / (np.sum(covered) + sum(share.sum() for share in shares.values()))
     assert found.agreement == pytest.approx(dsc)
 
 
-def test_what_is_padded_and_what_is_drawn_leave_no_trace(monkeypatch):
-    volumes, truths = study()
-    for volume in volumes.values():
-        volume.features[:, :, CELLS - 1] = np.nan
-        volume.share[:, CELLS - 1] = np.nan
-    monkeypatch.setattr("umsam.pseudo_labels.refinement.MOST_PLACES", 800)  # of 1680
-    found = refine(volumes, seed=0)
+def test_what_is_padded_has_no_part_in_threshold_and_agreement():
+    volumes, shares, truths = study()
+    for case in volumes:
+        volumes[case].image[:, SIDE - 2 :] = np.nan
+        shares[case][:, SIDE - 2 :] = np.nan
+    found = refine(volumes, shares, seed=0)
     assert np.isfinite(found.threshold)
-    target = log_odds(found, "b", volumes["b"].features) >= found.threshold
-    inside = np.s_[:, : CELLS - 1]
-    agree = (target == truths["b"])[inside].mean()
-    assert agree > 0.9
+    assert 0 < found.agreement <= 1
+    target = log_odds(found, "b", volumes["b"]) >= found.threshold
+    inside = np.s_[:, : SIDE - 2]
+    assert (target == truths["b"])[inside].mean() > 0.9
 
 
 def test_the_same_seed_gives_the_same_networks_and_they_load(tmp_path):
-    volumes, _ = study(3)
-    first, again, other = (refine(volumes, seed) for seed in (0, 0, 1))
+    volumes, shares, _ = study(3)
+    first, again, other = (refine(volumes, shares, seed) for seed in (0, 0, 1))
     first.save(tmp_path / "networks.pt")
     loaded = load_refinement(tmp_path / "networks.pt")
-    assert loaded.learnt_from == first.learnt_from == again.learnt_from
+    assert [m.learnt_from for m in loaded.members] == [m.learnt_from for m in first.members]
     assert loaded.threshold == first.threshold == again.threshold
     assert loaded.agreement == first.agreement == again.agreement
-    odds = [log_odds(r, "a", volumes["a"].features) for r in (first, again, loaded, other)]
+    odds = [log_odds(r, "a", volumes["a"]) for r in (first, again, loaded, other)]
     assert np.array_equal(odds[0], odds[1])
     assert np.array_equal(odds[0], odds[2])
     assert not np.array_equal(odds[0], odds[3])
@@ -183,21 +224,32 @@ def test_the_same_seed_gives_the_same_networks_and_they_load(tmp_path):
 def test_pytorch_s_generator_is_left_as_it_was():
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    refine(study(2)[0], seed=0)
+    refine(*study(2)[:2], seed=0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_empty_labels_stay_empty():
-    volumes, _ = study(2)
-    for volume in volumes.values():
-        volume.share[:] = 0
-    found = refine(volumes, seed=0)
-    assert not (log_odds(found, "a", volumes["a"].features) >= found.threshold).any()
+    volumes, shares, _ = study(2)
+    for share in shares.values():
+        share[:] = 0
+    found = refine(volumes, shares, seed=0)
+    assert not (log_odds(found, "a", volumes["a"]) >= found.threshold).any()
 
 
 def test_one_volume_has_no_others_to_learn_from():
     with pytest.raises(InputError, match=r"refined_labels .* the training split has 1"):
-        refine(study(1)[0], seed=0)
+        refine(*study(1)[:2], seed=0)
+
+
+@pytest.mark.parametrize(("cells", "side"), [(24, 96), (64, 128)])
+def test_the_grid_is_at_least_twice_as_fine_as_the_embedding(monkeypatch, cells, side):
+    monkeypatch.undo()
+    assert grid_side(cells) == side
+    array = np.zeros((2, 30, 40), np.float32)
+    features = np.zeros((2, 4, cells, cells), np.float16)
+    seen = seen_volume(Volume(array, (3.0, 1.0, 1.0)), features, View(0, 0, 30, 40))
+    assert seen.image.shape == seen.inside.shape == (2, side, side)
+    assert seen.inside.mean() == pytest.approx(0.75)
 
 
 def test_the_border_is_where_the_odds_between_cells_reach_the_threshold():

@@ -1,11 +1,11 @@
-"""Pseudo-labels learnt once more, by networks on SAM's features that did not see the volume's own.
+"""Pseudo-labels learnt once more, by networks that did not see the volume's own.
 
 On some slices the ROI of eq. 5 is a part of the target, or another thing, or there is none. What is
 wrong so differs from volume to volume, while the target looks alike to SAM in all. So the training
-volumes are dealt into folds, a small network learns from the pseudo-labels of the other folds where
-the target is, place by place, and labels the fold. Labels that come from outside the fold are what
-confident learning (Northcutt et al., JAIR 2021) finds wrong labels with; here they replace them.
-The paper has no such step.
+volumes are dealt into folds, a small decoder of SAM's embedding learns from the pseudo-labels of
+the other folds where the target is, and labels the fold. Labels that come from outside the fold
+are what confident learning (Northcutt et al., JAIR 2021) finds wrong labels with; here they replace
+them. The paper has no such step.
 """
 
 import math
@@ -19,50 +19,76 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from umsam.data.volumes import Volume
 from umsam.errors import InputError
 from umsam.pseudo_labels.field_of_view import View
 from umsam.pseudo_labels.roi_features import in_square, pixels_in_patches
 
-FOLDS = 10
-ROUNDS = 3  # of dealing: every volume is labelled by the mean of so many networks
-HIDDEN = 64
+FOLDS = 6
+ROUNDS = 2  # of dealing: every volume is labelled by the mean of so many decoders
+WIDTH = 16
 DROPOUT = 0.3
-STEPS = 600
-BATCH = 1024  # places
+LEAST_SIDE = 96
+STEPS = 300
+BATCH = 8  # slices
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
-MOST_PLACES = 500_000  # in memory; of more, so many are drawn at random
+GAMMA = 0.3  # intensities are raised to a random power between exp(-GAMMA) and exp(GAMMA)
 
 
 @dataclass(frozen=True)
-class LabelledFeatures:
-    """SAM's features of one volume [Z, D, h, w] and the share of each cell in its label [Z, h, w].
+class SeenVolume:
+    """What there is of one volume: SAM's features [Z, D, h, w], the image [Z, side, side].
 
-    A share is nan where a cell's centre is outside of the view: SAM pads at the right or bottom.
+    Both cover the square that SAM saw of a slice; the image is nan where a cell's centre is not in
+    the view, for SAM pads at the right or bottom. `side` is that of `grid_side`.
     """
 
     features: NDArray[np.floating]  # memory-mapped
-    share: NDArray[np.float32]
+    image: NDArray[np.float32]
 
     @property
     def inside(self) -> NDArray[np.bool_]:
-        """The cells whose centre is in the view, [Z, h, w]."""
-        return ~np.isnan(self.share)
+        """The cells whose centre is in the view, [Z, side, side]."""
+        return ~np.isnan(self.image)
 
 
-class PlaceNetwork(nn.Module):
-    """Features [N, D] of places in, the log odds [N] that they are the target's out."""
+class Decoder(nn.Module):
+    """SAM's features [B, D, h, w] and the image [B, S, S] in, log odds of the target [B, S, S] out.
+
+    SAM's embedding tells what is where, but its cells are coarse; the image has the edges.
+    """
 
     def __init__(self, dimension: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(dimension))
-        self.register_buffer("deviation", torch.ones(dimension))
-        self.layers = nn.Sequential(
-            nn.Linear(dimension, HIDDEN), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, 1)
+        self.embedding = nn.Sequential(
+            nn.BatchNorm2d(dimension, affine=False),
+            nn.Conv2d(dimension, WIDTH, 1),
+            nn.ReLU(),
+            nn.Dropout2d(DROPOUT),
         )
+        self.edges = nn.Sequential(_convolution(1, 8), _convolution(8, 8))
+        self.coarse = nn.Sequential(nn.MaxPool2d(2), _convolution(8, 16))
+        self.join_coarse = _convolution(WIDTH + 16, WIDTH)
+        self.join_edges = _convolution(WIDTH + 8, 16)
+        self.head = nn.Conv2d(16, 1, 1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.layers((features - self.mean) / self.deviation)[:, 0]
+    def forward(self, features: Tensor, image: Tensor) -> Tensor:
+        image = image.nan_to_num()[:, None].contiguous(memory_format=torch.channels_last)
+        edges = self.edges(image)
+        coarse = self.coarse(edges)
+        x = _enlarged(self.embedding(features), coarse.shape[-2:])
+        x = self.join_coarse(torch.cat([x, coarse], dim=1))
+        x = self.join_edges(torch.cat([_enlarged(x, edges.shape[-2:]), edges], dim=1))
+        return self.head(x)[:, 0]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A decoder and the cases that it has learnt from."""
+
+    decoder: Decoder
+    learnt_from: list[str]
 
 
 @dataclass(frozen=True)
@@ -71,54 +97,65 @@ class Refinement:
 
     Attributes
     ----------
-    networks, learnt_from
-        And the cases that each has learnt from.
+    members
+        The decoders, each with what it has seen.
     threshold
-        The log odds from which a place counts.
+        The log odds from which a cell counts.
     agreement
-        DSC of the refined with the given labels, over all places of the training volumes: how much
+        DSC of the refined with the given labels, over all cells of the training volumes: how much
         of what the labels of a volume show can be told from those of the others.
     """
 
-    networks: list[PlaceNetwork]
-    learnt_from: list[list[str]]
+    members: list[Member]
     threshold: float
     agreement: float
 
     def save(self, path: str | Path) -> None:
         """Write tensors and plain values, readable with ``weights_only=True``."""
-        weights = [network.state_dict() for network in self.networks]
-        torch.save({**vars(self), "networks": weights}, path)
+        members = [(m.decoder.state_dict(), m.learnt_from) for m in self.members]
+        torch.save({**vars(self), "members": members}, path)
 
 
 def load_refinement(path: str | Path) -> Refinement:
     """What `Refinement.save` wrote, on the CPU."""
     read = torch.load(path, map_location="cpu", weights_only=True)
-    networks = []
-    for weights in read["networks"]:
-        network = PlaceNetwork(len(weights["mean"]))
-        network.load_state_dict(weights)
-        networks.append(network.eval())
-    return Refinement(**{**read, "networks": networks})
+    members = []
+    for weights, learnt_from in read["members"]:
+        decoder = Decoder(len(weights["embedding.0.running_mean"]))
+        decoder.to(memory_format=torch.channels_last)
+        decoder.load_state_dict(weights)
+        members.append(Member(decoder.eval(), learnt_from))
+    return Refinement(members, read["threshold"], read["agreement"])
 
 
-def share_of_cells(masks: NDArray[np.bool_], view: View, cells: int) -> NDArray[np.float32]:
-    """How much of each cell of SAM's embedding is in the masks: [Z, H, W] to [Z, cells, cells].
+def grid_side(cells: int) -> int:
+    """Cells along a side of the decoders' grid, where SAM's embedding has `cells`."""
+    return max(LEAST_SIDE, 2 * cells)
 
-    Of the cell's part in the view; nan where its centre is outside.
+
+def means_of_cells(slices: NDArray, view: View, cells: int) -> NDArray[np.float32]:
+    """Mean of each cell of a grid over what SAM saw of slices: [Z, H, W] to [Z, cells, cells].
+
+    Of the cell's part in the view; nan where its centre is outside. The mean of a mask is the
+    share of a cell that is in it.
     """
-    seen = in_square(masks[:, *view.window])
+    seen = in_square(slices[:, *view.window])
     side = seen.shape[-1]
     of_view = in_square(np.ones((1, view.height, view.width), bool))
     area = pixels_in_patches(of_view, cells, cells)
     centres = (np.arange(cells) + 0.5) * (side / cells)
     inside = (centres[:, None] < view.height) & (centres < view.width)
-    share = pixels_in_patches(seen, cells, cells) / np.where(inside, area, 1)
-    return np.where(inside, share, np.nan).astype(np.float32)
+    means = pixels_in_patches(seen, cells, cells) / np.where(inside, area, 1)
+    return np.where(inside, means, np.nan).astype(np.float32)
+
+
+def seen_volume(volume: Volume, features: NDArray[np.floating], view: View) -> SeenVolume:
+    """The volume as the decoders take it, with SAM's features [Z, D, h, w] of the view."""
+    return SeenVolume(features, means_of_cells(volume.array, view, grid_side(features.shape[-1])))
 
 
 def folds(cases: Sequence[str], seed: int) -> Iterator[tuple[list[str], list[str]]]:
-    """The cases to learn from and those to label, for each of `ROUNDS` x `FOLDS` networks.
+    """The cases to learn from and those to label, for each of `ROUNDS` x `FOLDS` decoders.
 
     In each round every case is labelled once. With fewer cases than folds each is its own fold.
     """
@@ -131,11 +168,18 @@ def folds(cases: Sequence[str], seed: int) -> Iterator[tuple[list[str], list[str
             yield [case for case in order if case not in labelled], labelled
 
 
-def refine(volumes: Mapping[str, LabelledFeatures], seed: int) -> Refinement:
-    """Fit the networks to the training volumes, by case, and the threshold.
+def refine(
+    volumes: Mapping[str, SeenVolume], shares: Mapping[str, NDArray[np.float32]], seed: int
+) -> Refinement:
+    """Fit the decoders to the training volumes, by case, and the threshold.
 
     At the threshold the refined labels cover as much, over all volumes, as the labels they are
-    learnt from: networks that are unsure of a border would else draw it too narrow.
+    learnt from: decoders that are unsure of a border would else draw it too narrow.
+
+    Parameters
+    ----------
+    shares
+        The share of each cell that is in the volume's pseudo-label, [Z, side, side].
 
     Raises
     ------
@@ -148,99 +192,88 @@ def refine(volumes: Mapping[str, LabelledFeatures], seed: int) -> Refinement:
             f"are for, and the training split has {len(volumes)}. Add some to the sample sheet, or "
             "set training.targets to pseudo_labels."
         )
-    places = _draw(volumes, np.random.default_rng(seed))
-    networks, learnt_from = [], []
+    members = []
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         for others, _ in folds(list(volumes), seed):
-            features, shares = (torch.cat([places[case][i] for case in others]) for i in (0, 1))
-            networks.append(fit_network(features, shares))
-            learnt_from.append(others)
-    shares = np.concatenate([volume.share[volume.inside] for volume in volumes.values()])
+            decoder = fit_decoder([(volumes[case], shares[case]) for case in others])
+            members.append(Member(decoder, others))
+    inside = {case: volume.inside for case, volume in volumes.items()}
+    share = np.concatenate([shares[case][inside[case]] for case in volumes])
     odds = np.concatenate(
-        [
-            log_odds(networks, learnt_from, case, volume.features)[volume.inside]
-            for case, volume in volumes.items()
-        ]
+        [log_odds(members, case, volumes[case])[inside[case]] for case in volumes]
     )
-    wanted = float(shares.mean(dtype=float))
+    wanted = float(share.mean(dtype=float))
     threshold = float(np.quantile(odds, 1 - wanted)) if wanted else math.inf
     found = odds >= threshold
-    either = shares.sum(dtype=float) + np.count_nonzero(found)
-    agreement = float(2 * shares[found].sum(dtype=float) / max(1.0, either))
-    return Refinement(networks, learnt_from, threshold, agreement)
+    either = share.sum(dtype=float) + np.count_nonzero(found)
+    agreement = float(2 * share[found].sum(dtype=float) / max(1.0, either))
+    return Refinement(members, threshold, agreement)
 
 
-def fit_network(features: Tensor, shares: Tensor) -> PlaceNetwork:
-    """Learn from places [N, D] and the share [N] of each that is labelled; in evaluation mode.
+def fit_decoder(volumes: Sequence[tuple[SeenVolume, NDArray[np.float32]]]) -> Decoder:
+    """Learn from volumes and the shares of their cells that are labelled; in evaluation mode.
 
-    Draws from PyTorch's global generator.
+    Slices are read as they are drawn, from PyTorch's global generator.
     """
-    network = PlaceNetwork(features.shape[1]).train()
-    network.mean.copy_(features.mean(dim=0))
-    network.deviation.copy_(features.std(dim=0).clamp(min=1e-6))
-    optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    decoder = Decoder(volumes[0][0].features.shape[1]).train()
+    decoder.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(decoder.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, STEPS)
+    slices = [(*pair, z) for pair in volumes for z in range(len(pair[1]))]
     for _ in range(STEPS):
-        at = torch.randint(len(features), (BATCH,))
-        loss = F.binary_cross_entropy_with_logits(network(features[at]), shares[at])
+        drawn = [slices[i] for i in torch.randint(len(slices), (BATCH,)).tolist()]
+        features = np.stack([volume.features[z] for volume, _, z in drawn]).astype(np.float32)
+        image = torch.from_numpy(np.stack([volume.image[z] for volume, _, z in drawn]))
+        share = torch.from_numpy(np.stack([share[z] for _, share, z in drawn]))
+        power = torch.exp(GAMMA * (2 * torch.rand(BATCH, 1, 1) - 1))
+        odds = decoder(torch.from_numpy(features), image.clamp(min=0) ** power)
+        inside = ~image.isnan()
+        loss = F.binary_cross_entropy_with_logits(odds[inside], share[inside])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    return network.eval()
+        schedule.step()
+    return decoder.eval()
 
 
 @torch.inference_mode()
-def log_odds(
-    networks: Sequence[PlaceNetwork],
-    learnt_from: Sequence[Sequence[str]],
-    case: str,
-    features: NDArray[np.floating],
-) -> NDArray[np.float32]:
-    """Of each cell of SAM's features [Z, D, h, w]: [Z, h, w], the mean over networks.
+def log_odds(members: Sequence[Member], case: str, volume: SeenVolume) -> NDArray[np.float32]:
+    """Of each cell of the decoders' grid: [Z, side, side], the mean over decoders.
 
     Those that have learnt from the case have no say; for a case that none has learnt from, all do.
     """
-    pairs = zip(networks, learnt_from, strict=True)
-    unbiased = [network for network, cases in pairs if case not in cases]
-    result = np.zeros((len(features), *features.shape[2:]), np.float32)
-    for z in range(len(features)):
-        slice_ = torch.from_numpy(np.asarray(features[z], np.float32))
-        cells = slice_.flatten(1).T
-        odds = torch.stack([network(cells) for network in unbiased]).mean(dim=0)
-        result[z] = odds.reshape(slice_.shape[1:]).numpy()
+    unbiased = [member.decoder for member in members if case not in member.learnt_from]
+    result = np.zeros_like(volume.image)
+    for z in range(len(result)):
+        features = torch.from_numpy(np.asarray(volume.features[z : z + 1], np.float32))
+        image = torch.from_numpy(volume.image[z : z + 1])
+        odds = torch.cat([decoder(features, image) for decoder in unbiased])
+        result[z] = odds.mean(dim=0).numpy()
     return result
 
 
 def refined_label(
     odds: NDArray[np.float32], threshold: float, shape: tuple[int, int], view: View
 ) -> NDArray[np.uint8]:
-    """Pixels [Z, *shape] whose log odds, between those of the cells [Z, h, w], reach the threshold.
+    """Pixels [Z, *shape] whose log odds, between those of the cells, reach the threshold.
 
     Outside of the view none does.
     """
     side = max(view.height, view.width)
-    enlarged = F.interpolate(
-        torch.from_numpy(odds)[:, None], (side, side), mode="bilinear", align_corners=False
-    )
+    enlarged = _enlarged(torch.from_numpy(odds)[:, None], (side, side))
     label = np.zeros((len(odds), *shape), np.uint8)
     label[:, *view.window] = enlarged[:, 0, : view.height, : view.width].numpy() >= threshold
     return label
 
 
-def _draw(
-    volumes: Mapping[str, LabelledFeatures], rng: np.random.Generator
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Features float32 [N, D] and shares [N] of places of each volume, `MOST_PLACES` in all."""
-    total = sum(np.count_nonzero(volume.inside) for volume in volumes.values())
-    part = min(1.0, MOST_PLACES / total)
-    places = {}
-    for case, volume in volumes.items():
-        chosen = volume.inside & (rng.random(volume.share.shape) < part)
-        features = [
-            np.asarray(volume.features[z], np.float32)[:, where] for z, where in enumerate(chosen)
-        ]
-        places[case] = (
-            torch.from_numpy(np.concatenate(features, axis=1).T.copy()),
-            torch.from_numpy(volume.share[chosen]),
-        )
-    return places
+def _convolution(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
+
+
+def _enlarged(x: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
