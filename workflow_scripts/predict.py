@@ -7,10 +7,11 @@ with job(snakemake):
     import logging
     import time
 
+    from umsam.components import largest_component
     from umsam.data.volumes import read_volume, write_volume
     from umsam.devices import default_device
     from umsam.files import whole
-    from umsam.training.predict import largest_component, load_unet, predict_volume
+    from umsam.training.predict import load_unet, predict_volume
 
     device = default_device()
     unet = load_unet(snakemake.input.unet, device)

@@ -7,6 +7,7 @@ with job(snakemake):
 
     import numpy as np
 
+    from umsam.components import largest_component
     from umsam.data.volumes import read_volume, write_volume
     from umsam.pseudo_labels.field_of_view import view_of
     from umsam.pseudo_labels.refinement import (
@@ -15,7 +16,6 @@ with job(snakemake):
         refined_label,
         seen_volume,
     )
-    from umsam.training.predict import largest_component
 
     volume = read_volume(snakemake.input.volume)
     shape = volume.array.shape[1:]

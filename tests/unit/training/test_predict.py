@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from umsam.errors import InputError
-from umsam.training.predict import largest_component, load_unet, predict_volume
+from umsam.training.predict import load_unet, predict_volume
 from umsam.training.train import Checkpoint
 from umsam.training.unet import UNet
 
@@ -83,14 +83,3 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
     (tmp_path / "text.pt").write_text("not torch")
     with pytest.raises(InputError, match=r"text\.pt: not a checkpoint"):
         load_unet(tmp_path / "text.pt", "cpu")
-
-
-def test_largest_component():
-    mask = np.zeros((4, 10, 10), np.uint8)
-    mask[0:2, 0:3, 0:3] = 1  # 18 voxels
-    mask[2:4, 5:9, 5:9] = 1  # 32 voxels
-    mask[1, 3, 3] = 1  # touches the first by a corner only
-    kept = largest_component(mask)
-    assert kept.sum() == 32 and kept[2:4, 5:9, 5:9].all()
-    assert not largest_component(np.zeros_like(mask)).any()
-    assert np.array_equal(largest_component(kept), kept)

@@ -71,14 +71,3 @@ def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if maps.shape[-2:] == size:
         return maps
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)
-
-
-def largest_component(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The largest 6-connected component of a 3D mask; an empty mask stays empty."""
-    from scipy.ndimage import label
-
-    components, count = label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(components.ravel())
-    return (components == sizes[1:].argmax() + 1).astype(np.uint8)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from umsam.components import largest_component
 from umsam.errors import InputError
 from umsam.training.augmentation import (
     add_noise,
@@ -28,7 +29,7 @@ from umsam.training.distillation import (
     pseudo_label_losses,
     student_and_teacher_prototypes,
 )
-from umsam.training.predict import largest_component, predict_volume
+from umsam.training.predict import predict_volume
 from umsam.training.unet import STRIDE, UNet
 from umsam.training.variants import Variant
 
