@@ -16,6 +16,7 @@ with job(snakemake):
     LEAST_AGREEMENT = 0.5
     LEAST_VOLUMES = 6  # of prostates: from 2 to 4 the labels were mostly worse; from 12, better
     torch.set_num_threads(snakemake.threads)
+    torch.set_flush_denormal(True)  # the weights' gradients end in numbers that are slow to add
     files, side = snakemake.input, snakemake.params.field_of_view
     volumes, shares = {}, {}
     for case, path, features, label in zip(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from umsam.data.volumes import Volume
 from umsam.errors import InputError
+from umsam.jobs import progress
 from umsam.pseudo_labels.field_of_view import View
 from umsam.pseudo_labels.roi_features import in_square, pixels_in_patches
 
@@ -192,10 +193,10 @@ def refine(
             f"are for, and the training split has {len(volumes)}. Add some to the sample sheet, or "
             "set training.targets to pseudo_labels."
         )
-    members = []
+    members, dealt = [], list(folds(list(volumes), seed))
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        for others, _ in folds(list(volumes), seed):
+        for others, _ in progress(dealt, len(dealt), "decoders"):
             decoder = fit_decoder([(volumes[case], shares[case]) for case in others])
             members.append(Member(decoder, others))
     inside = {case: volume.inside for case, volume in volumes.items()}
