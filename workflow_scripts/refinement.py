@@ -14,7 +14,7 @@ with job(snakemake):
     from umsam.pseudo_labels.refinement import means_of_cells, refine, seen_volume
 
     LEAST_AGREEMENT = 0.5
-    LEAST_VOLUMES = 6  # of prostates: from 2 to 4 the labels were mostly worse; from 12, better
+    LEAST_VOLUMES = 6  # of prostates: from 3 the labels were worse or better; from 6 and 12, better
     torch.set_num_threads(snakemake.threads)
     torch.set_flush_denormal(True)  # the weights' gradients end in numbers that are slow to add
     files, side = snakemake.input, snakemake.params.field_of_view
@@ -40,7 +40,7 @@ with job(snakemake):
     if len(volumes) < LEAST_VOLUMES:
         logging.warning(
             "WARNING: the refined labels of %s are learnt from %d training volumes. From fewer "
-            "than %d they are seldom better than pseudo-labels (training.targets: pseudo_labels).",
+            "than %d they are as often worse than pseudo-labels (training.targets: pseudo_labels).",
             snakemake.wildcards.dataset,
             len(volumes),
             LEAST_VOLUMES,
