@@ -1,4 +1,4 @@
-# Pseudo-labels learnt once more, from SAM's features and across volumes: for `training.targets`.
+# Pseudo-labels learnt once more, from SAM's features and images, across volumes: for `training.targets`.
 
 
 rule refinement:

@@ -19,14 +19,17 @@ def overlap(patches: int, pixels: int) -> NDArray[np.float64]:
     return np.clip(upper - lower, 0.0, 1.0)
 
 
-def pixels_in_patches(masks: NDArray[np.bool_], h: int, w: int) -> NDArray[np.float64]:
-    """How many pixels of each of the masks [R, H, W] lie in each of h x w patches: [R, h, w]."""
+def pixels_in_patches(masks: NDArray, h: int, w: int) -> NDArray[np.float64]:
+    """How many pixels of each of the masks [R, H, W] lie in each of h x w patches: [R, h, w].
+
+    Of images, the sum of their pixels there.
+    """
     _, height, width = masks.shape
     return overlap(h, height) @ masks.astype(np.float64) @ overlap(w, width).T
 
 
-def in_square(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Masks [R, H, W] of SAM's view padded to the square of side max(H, W) its embedding covers."""
+def in_square(masks: NDArray) -> NDArray:
+    """Masks or images [R, H, W] of a view padded to the square of side max(H, W) SAM embeds."""
     _, height, width = masks.shape
     side = max(height, width)
     return np.pad(masks, ((0, 0), (0, side - height), (0, side - width)))
