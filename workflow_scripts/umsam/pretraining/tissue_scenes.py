@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from umsam.pretraining.procedural import smooth_noise
+from umsam.pretraining.random_fields import smooth_noise
 
 Texture = Callable[[np.random.Generator, int], np.ndarray]
 

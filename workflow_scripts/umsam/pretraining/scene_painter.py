@@ -1,0 +1,304 @@
+"""Paints nested objects of procedural scenes: shapes, organs, what fills the space between them."""
+
+import numpy as np
+from scipy import ndimage
+
+from umsam.pretraining.random_fields import smooth_noise, spline_matrix
+
+SMOOTH = ["ellipse", "harmonic"]
+"""The kinds of shape with a smooth outline."""
+EVERYWHERE = (slice(None), slice(None))
+"""The window that is the whole image."""
+
+
+class Shape:
+    """A shape on a window of the image: `level` is below 1 inside and grows outwards."""
+
+    def __init__(
+        self, rng, size: int, cy: float, cx: float, radius: float, kind: str | None = None
+    ):
+        reach = int(np.ceil(radius * 2.6)) + 2
+        y0, x0 = max(0, int(cy) - reach), max(0, int(cx) - reach)
+        y1, x1 = min(size, int(cy) + reach + 1), min(size, int(cx) + reach + 1)
+        self.window = (slice(y0, y1), slice(x0, x1))
+        self.radius = radius
+        dy = (np.arange(y0, y1, dtype=np.float32) - np.float32(cy)) / np.float32(radius)
+        dx = (np.arange(x0, x1, dtype=np.float32) - np.float32(cx)) / np.float32(radius)
+        angle = rng.uniform(0, np.pi)
+        c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        kind = kind or rng.choice(
+            ["ellipse", "harmonic", "warped", "blob", "box", "tube", "crescent"],
+            p=[0.2, 0.25, 0.22, 0.12, 0.07, 0.07, 0.07],
+        )
+        stretch = np.exp(abs(rng.normal(0, 0.28))) if kind != "tube" else rng.uniform(1.8, 3.2)
+        stretch = np.float32(min(stretch, 3.2) ** 0.5)
+        u = (c * dy[:, None] + s * dx[None]) * stretch
+        v = (c * dx[None] - s * dy[:, None]) / stretch
+        if kind == "box":
+            power = rng.uniform(2.5, 6)
+            level = (np.abs(u) ** power + np.abs(v) ** power) ** np.float32(1 / power) * 1.1
+        elif kind == "tube":
+            bend = rng.uniform(-0.35, 0.35)
+            level = np.hypot(u + np.float32(bend) * v * v, v)
+        elif kind == "crescent":
+            level = np.hypot(u, v)
+            bite = np.hypot(u - np.float32(rng.uniform(0.5, 0.9)), v)
+            level = np.maximum(level, np.float32(rng.uniform(1.3, 1.7)) - bite)
+        else:
+            level = np.hypot(u, v)
+            if kind == "harmonic":
+                theta = np.arctan2(v, u)
+                edge = np.ones_like(theta)
+                for k in (2, 3, 4, 5):
+                    a, phase = rng.normal(0, 0.22 / k), rng.uniform(0, 2 * np.pi)
+                    edge += np.float32(a) * np.cos(np.float32(k) * theta + np.float32(phase))
+                level = level / np.maximum(edge, 0.4)
+            elif kind in ("warped", "blob"):
+                # a field whose bumps are about as large as the shape, read on the window
+                h, w = level.shape
+                bumps = int(rng.integers(4, 8)) if kind == "warped" else int(rng.integers(6, 13))
+                coarse = rng.standard_normal((bumps + 3, bumps + 3), dtype=np.float32)
+                field = spline_matrix(h, bumps) @ coarse @ spline_matrix(w, bumps).T
+                level = level + np.float32(0.28 if kind == "warped" else 0.55) * field
+        self.level = level.astype(np.float32)
+        self.kind = kind
+        self.middle = x0 - cx, x1 - 1 - cx
+
+    def mirror(self) -> None:
+        """Makes left and right alike, where the window reaches as far to both sides."""
+        left, right = self.middle
+        if abs(left + right) < 3:
+            self.level = (self.level + self.level[:, ::-1]) / 2
+
+    def inside(self, threshold: float = 1.0) -> np.ndarray:
+        region = self.level < threshold
+        if self.kind == "blob":
+            labels, count = ndimage.label(region)
+            if count > 1:
+                region = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
+        return region
+
+
+class Painter:
+    """Paints shapes onto a class map and remembers which object owns which pixel."""
+
+    def __init__(self, rng: np.random.Generator, size: int):
+        self.rng, self.size = rng, size
+        self.owner = np.full((size, size), -1, np.int16)
+        self.tissue = np.zeros((size, size), np.int16)
+        self.shade = np.zeros((size, size), np.float32)
+        self.parents: list[int] = []
+        self.painted: list[int] = []
+        self.n_classes = int(rng.integers(5, 11))
+
+    def new_object(self, window, region, parent: int) -> int:
+        index = len(self.parents)
+        self.parents.append(parent)
+        self.owner[window][region] = index
+        self.painted.append(int(region.sum()))
+        return index
+
+    def on_image(self, window, region) -> np.ndarray:
+        """The region of a window as one of the whole image, bool [size, size]."""
+        whole = np.zeros((self.size, self.size), bool)
+        whole[window] = region
+        return whole
+
+    def fill(self, window, region, tissue: int) -> None:
+        self.tissue[window][region] = tissue
+        self.shade[window][region] = 0
+
+    def random_class(self, avoid: int | None = None) -> int:
+        tissue = int(self.rng.integers(1, self.n_classes))
+        if tissue == avoid:
+            tissue = 1 + tissue % (self.n_classes - 1)
+        return tissue
+
+    def organ(self, cy, cx, radius, parent: int, inside_of=None, depth: int = 0, kind=None) -> None:
+        """One object with, by chance, a rim, a shading, parts, and clutter that is no object."""
+        rng = self.rng
+        shape = Shape(rng, self.size, cy, cx, radius, kind)
+        window = shape.window
+        allowed = None if inside_of is None else inside_of[window]
+        region = shape.inside()
+        if allowed is not None:
+            region = region & allowed
+        if region.sum() < 12:
+            return
+        around = int(self.tissue[window][region][0])
+        tissue = self.random_class(avoid=around if rng.random() < 0.85 else None)
+        thickness = max(rng.uniform(1.0, 3.5), rng.uniform(0.02, 0.16) * radius) / radius
+        rim = rng.random()
+        if rim < 0.22:  # a rim around it that belongs to the surroundings: skull, fluid, fat
+            ring = shape.level < 1 + thickness
+            if allowed is not None:
+                ring = ring & allowed
+            self.fill(window, ring & ~region, self.random_class(avoid=tissue))
+        index = self.new_object(window, region, parent)
+        self.fill(window, region, tissue)
+        if 0.22 <= rim < 0.42:  # a rim of its own: capsule, cortex, wall
+            inner = region & (shape.level < 1 - thickness)
+            self.fill(window, region & ~inner, self.random_class(avoid=tissue))
+            ratio = inner.sum() / max(1, region.sum())
+            if 0.15 < ratio < 0.72:  # thick enough for the inside to be an object of its own
+                index = self.new_object(window, inner, index)
+            region = inner
+        elif 0.42 <= rim < 0.50:  # onion: layers within one object
+            for level in np.sort(rng.uniform(0.3, 0.9, int(rng.integers(1, 3))))[::-1]:
+                self.fill(window, region & (shape.level < level), self.random_class())
+        elif radius > 6 and rng.random() < 0.4:
+            self.zones(cy, cx, radius, window, region, index)
+        if rng.random() < 0.25:  # shading across the object
+            direction = rng.normal(0, 1, 2)
+            ramp = (
+                direction[0] * np.linspace(-1, 1, region.shape[0], dtype=np.float32)[:, None]
+                + direction[1] * np.linspace(-1, 1, region.shape[1], dtype=np.float32)[None]
+            )
+            self.shade[window][region] += (0.15 * ramp)[region].astype(np.float32)
+        if radius < 5 or region.sum() < 60:
+            return
+        inside = self.on_image(window, region)
+        if rng.random() < 0.30:  # clutter inside that is no object: two halves, folds, vessels
+            self.clutter(inside, window, radius)
+        if depth < 2 and rng.random() < (0.5 if depth == 0 else 0.3) and radius > 9:
+            ys, xs = np.nonzero(region)
+            for _ in range(int(rng.integers(1, 5 if radius > 20 else 3))):
+                at = int(rng.integers(len(ys)))
+                part = radius * rng.uniform(0.15, 0.6)
+                self.organ(
+                    ys[at] + window[0].start, xs[at] + window[1].start, part, index, inside,
+                    depth + 1,
+                )  # fmt: skip
+
+    def off_centre(self, cy, cx, radius, away, size, kinds) -> Shape:
+        """A shape within another; `away` and `size` are ranges, as shares of the other's radius."""
+        rng = self.rng
+        distance, angle = radius * rng.uniform(*away), rng.uniform(0, 2 * np.pi)
+        cy, cx = cy + distance * np.sin(angle), cx + distance * np.cos(angle)
+        return Shape(rng, self.size, cy, cx, radius * rng.uniform(*size), rng.choice(kinds))
+
+    def zones(self, cy, cx, radius, window, region, index: int) -> None:
+        """Two zones of one object, the inner one off centre and nodular, as in prostate or kidney.
+
+        Every second inner zone is an object of its own.
+        """
+        rng = self.rng
+        kinds = ["ellipse", "harmonic", "warped"]
+        zone = self.off_centre(cy, cx, radius, (0, 0.45), (0.45, 0.8), kinds)
+        inner = zone.inside() & self.on_image(window, region)[zone.window]
+        if inner.sum() < 12:
+            return
+        around = self.tissue[zone.window][inner]
+        self.fill(zone.window, inner, self.random_class(avoid=int(around[0])))
+        if rng.random() < 0.5:
+            self.new_object(zone.window, inner, index)
+        if rng.random() < 0.7:
+            inside = self.on_image(zone.window, inner)
+            for _ in range(int(rng.integers(1, 3))):
+                self.clutter(inside, zone.window, zone.radius)
+
+    def mixed_organ(self, cy: float, cx: float, radius: float, parent: int) -> None:
+        """A smooth organ full of lobes and nodules that differ more from each other than from what
+        lies around it, as a prostate: nothing but its outline says that it is one object.
+
+        Organ and lobes are often mirror images. The lobes often leave out a crescent at one side;
+        what they fill then is, every second time, an object of its own. Some have a thin capsule.
+        The crescent may look like what is around the organ, and then the capsule is all there is
+        between them. Vessels or fat around the organ are often as uneven as the organ.
+        """
+        rng = self.rng
+        shape = Shape(rng, self.size, cy, cx, radius, rng.choice(SMOOTH))
+        if rng.random() < 0.4:
+            shape.mirror()
+        window, region = shape.window, shape.inside()
+        if region.sum() < 60:
+            return
+        if rng.random() < 0.35:
+            halo = ~region & (shape.level < 1 + rng.uniform(0.1, 0.5))
+            self.lobes(window, halo, (16, 48))
+        around = self.tissue[window][~region & (shape.level < 1.15)]
+        index = self.new_object(window, region, parent)
+        alike = len(around) > 0 and rng.random() < 0.3
+        tissue = int(np.bincount(around).argmax()) if alike else self.random_class()
+        self.fill(window, region, tissue)
+        inner = region
+        if rng.random() < 0.6:
+            zone = self.off_centre(cy, cx, radius, (0.1, 0.45), (0.55, 0.85), SMOOTH)
+            inner = region & self.on_image(zone.window, zone.inside())[window]
+            if rng.random() < 0.5 and inner.sum() >= 12:
+                self.new_object(window, inner, index)
+        self.lobes(window, inner, (4, 24))
+        if alike or rng.random() < 0.4:
+            capsule = np.abs(shape.level - 1) < rng.uniform(0.5, 1.5) / radius
+            self.fill(window, capsule, self.random_class(avoid=tissue))
+
+    def lobes(self, window, region, bumps: tuple[int, int]) -> None:
+        """Fills a region with patches of two to four tissues, every second time left as right.
+
+        `bumps` is the range of how many a tissue has along the window.
+        """
+        rng = self.rng
+        kinds = rng.permutation(np.arange(1, self.n_classes))[: int(rng.integers(2, 5))]
+        numbers = np.exp(rng.uniform(*np.log(bumps), len(kinds))).astype(int)
+        side = max(region.shape)
+        fields = np.stack([smooth_noise(rng, side, n, n) for n in numbers])
+        fields = fields[:, : region.shape[0], : region.shape[1]]
+        if rng.random() < 0.5:
+            fields = fields + fields[:, :, ::-1]
+        self.tissue[window][region] = kinds[fields.argmax(0)][region]
+
+    def column(self, parent: int) -> None:
+        """One to three organs near the middle, each pressed on the next, in any order of depth."""
+        rng, size = self.rng, self.size
+        areas = np.exp(rng.uniform(np.log(0.008), np.log(0.12), int(rng.integers(1, 4))))
+        radii = size * np.sqrt(areas / np.pi)
+        cy = size * rng.uniform(0.3, 0.6)
+        places = []
+        for above, radius in zip([0, *radii[:-1]], radii, strict=True):
+            cy += rng.uniform(0.75, 1.05) * (above + radius) if above else 0
+            places.append((cy, size * (0.5 + rng.normal(0, 0.04)), radius))
+        for at in rng.permutation(len(places)):
+            paint = self.mixed_organ if rng.random() < 0.65 else self.organ
+            paint(*places[at], parent)
+
+    def pack(self, inside: np.ndarray, parent: int, mirrored: bool = False) -> None:
+        """Fills a region [H, W] with cells that touch, as muscles do, often with fascia between.
+
+        A cell gets a tissue none of the cells has that touch it already, if there is one.
+        """
+        rng, size = self.rng, self.size
+        count = int(rng.integers(4, 12))
+        bumps = int(rng.integers(3, 7))
+        fields = np.stack([smooth_noise(rng, size, bumps, bumps) for _ in range(count)])
+        if mirrored:
+            fields = fields + fields[:, :, ::-1]
+        cell = fields.argmax(0)
+        packed = np.zeros((size, size), bool)
+        for k in range(count):
+            labels, pieces = ndimage.label((cell == k) & inside)
+            for piece in range(1, min(pieces, 3) + 1):
+                region = labels == piece
+                if region.sum() < 30:
+                    continue
+                touching = self.tissue[ndimage.binary_dilation(region) & packed]
+                others = np.setdiff1d(np.arange(1, self.n_classes), touching)
+                tissue = int(rng.choice(others)) if len(others) else self.random_class()
+                self.fill(EVERYWHERE, region, tissue)
+                self.new_object(EVERYWHERE, region, parent)
+                packed |= region
+        if rng.random() < 0.6:
+            top = np.partition(fields, count - 2, axis=0)[-2:]
+            fascia = (top[1] - top[0] < rng.uniform(0.05, 0.25)) & inside
+            self.fill(EVERYWHERE, fascia, self.random_class())
+
+    def clutter(self, inside, window, radius) -> None:
+        rng = self.rng
+        ys, xs = np.nonzero(inside[window])
+        if not len(ys):
+            return
+        for _ in range(int(rng.integers(1, 5))):
+            at = int(rng.integers(len(ys)))
+            cy, cx = ys[at] + window[0].start, xs[at] + window[1].start
+            spot = Shape(rng, self.size, cy, cx, max(1.2, radius * rng.uniform(0.05, 0.35)))
+            region = spot.inside() & inside[spot.window]
+            self.fill(spot.window, region, self.random_class())
