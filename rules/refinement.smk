@@ -21,6 +21,7 @@ rule refinement:
     params:
         cases=training_case_names,
         seed=setting("clustering.seed"),
+        smooth_z=setting("prediction.smooth_z"),
         field_of_view=setting("sam.field_of_view"),
         code=code("refinement"),
     script:

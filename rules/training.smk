@@ -6,10 +6,10 @@ from umsam.training.variants import VARIANTS, settings_of
 def training_settings(wildcards):
     """Only what the variant uses: a new lambda_1 trains no variant again that has no such term.
 
-    An epoch is validated on what will be predicted: with one component, where predictions have one.
+    An epoch is validated on what will be predicted: smoothed, or with one component, as there.
     """
     chosen = settings(wildcards.dataset)
-    training = chosen["training"] | {"largest_component": chosen["prediction"]["largest_component"]}
+    training = chosen["training"] | chosen["prediction"]
     if training["feature_unit"] is None:
         training["feature_unit"] = FEATURE_UNITS[chosen["sam"]["model"]]
     return settings_of(wildcards.variant, training)
@@ -93,6 +93,7 @@ rule predict:
         runtime=by_size(5, 1),
         gpu=1,
     params:
+        smooth_z=setting("prediction.smooth_z"),
         largest_component=setting("prediction.largest_component"),
         code=code("predict"),
     script:

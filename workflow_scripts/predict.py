@@ -7,10 +7,10 @@ with job(snakemake):
     import logging
     import time
 
-    from umsam.components import largest_component
     from umsam.data.volumes import read_volume, write_volume
     from umsam.devices import default_device
     from umsam.files import whole
+    from umsam.postprocessing import largest_component
     from umsam.training.predict import load_unet, predict_volume
 
     device = default_device()
@@ -18,7 +18,8 @@ with job(snakemake):
     volume = read_volume(snakemake.input.volume)
 
     start = time.perf_counter()
-    mask = predict_volume(unet, volume.array, volume.spacing[1:], device)
+    smooth = snakemake.params.smooth_z
+    mask = predict_volume(unet, volume.array, volume.spacing, device, smooth=smooth)
     if snakemake.params.largest_component:
         mask = largest_component(mask)
     seconds = time.perf_counter() - start

@@ -8,10 +8,9 @@ with job(snakemake):
     import numpy as np
     import torch
 
-    from umsam.data.volumes import read_array, read_volume
+    from umsam.data.volumes import read_array
     from umsam.files import whole
-    from umsam.pseudo_labels.field_of_view import view_of
-    from umsam.pseudo_labels.refinement import means_of_cells, refine, seen_volume
+    from umsam.pseudo_labels.refinement import means_of_cells, read_seen, refine
 
     LEAST_AGREEMENT = 0.5
     LEAST_VOLUMES = 6  # of prostates: from 3 the labels were worse or better; from 6 and 12, better
@@ -22,12 +21,10 @@ with job(snakemake):
     for case, path, features, label in zip(
         snakemake.params.cases, files.volumes, files.sam_features, files.pseudo_labels, strict=True
     ):
-        volume = read_volume(path)
-        view = view_of(volume.array.shape[1:], volume.spacing[1:], side)
-        volumes[case] = seen_volume(volume, np.load(features, mmap_mode="r"), view)
+        _, view, volumes[case] = read_seen(path, features, side)
         shares[case] = means_of_cells(read_array(label) > 0, view, volumes[case].image.shape[-1])
 
-    found = refine(volumes, shares, snakemake.params.seed)
+    found = refine(volumes, shares, snakemake.params.seed, snakemake.params.smooth_z)
     with whole(snakemake.output.networks) as path:
         found.save(path)
     logging.info(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from umsam.data.volumes import Volume
+from umsam.data.volumes import Volume, write_volume
 from umsam.errors import InputError
-from umsam.pseudo_labels import refinement
+from umsam.postprocessing import smooth_z
 from umsam.pseudo_labels.field_of_view import View
 from umsam.pseudo_labels.refinement import (
     FOLDS,
@@ -17,17 +17,14 @@ from umsam.pseudo_labels.refinement import (
     grid_side,
     load_refinement,
     means_of_cells,
+    read_seen,
     refine,
     refined_label,
-    seen_volume,
 )
 
 CELLS = 8
 SIDE = 16  # of the grid, two to a cell
-
-
-def log_odds(found, case, volume):
-    return refinement.log_odds(found.members, case, volume)
+VOLUME = Volume(np.zeros((2, 30, 40), np.float32), (3.0, 1.0, 1.0))
 
 
 def study(cases=5, wrong=("b",), seed=0):
@@ -51,6 +48,7 @@ def study(cases=5, wrong=("b",), seed=0):
         volumes[case] = SeenVolume(
             features.transpose(0, 3, 1, 2).astype(np.float16),
             rng.random(kind.shape, dtype=np.float32),
+            3.0,
         )
     return volumes, shares, truths
 
@@ -120,7 +118,7 @@ def test_a_decoder_finds_the_odds_of_two_normal_distributions(monkeypatch):
     share = np.ones((1000, SIDE, SIDE), np.float32) * target[:, None, None]
     image = np.full_like(share, 0.5)
     torch.manual_seed(0)
-    seen = SeenVolume(30 * features + 100, image)  # whatever their unit
+    seen = SeenVolume(30 * features + 100, image, 1.0)  # whatever their unit
     decoder = fit_decoder([(seen, share)])
     x = torch.zeros(9, 4, CELLS, CELLS)
     x[:, 0] = torch.linspace(-2, 2, 9)[:, None, None]
@@ -142,7 +140,8 @@ def test_the_border_between_cells_of_the_embedding_is_the_image_s():
     features += rng.normal(0, 0.1, features.shape).astype(np.float32)
     image = (0.3 + 0.4 * truth + rng.normal(0, 0.05, truth.shape)).astype(np.float32)
     torch.manual_seed(0)
-    decoder = fit_decoder([(SeenVolume(features[:50], image[:50]), truth[:50].astype(np.float32))])
+    seen = SeenVolume(features[:50], image[:50], 1.0)
+    decoder = fit_decoder([(seen, truth[:50].astype(np.float32))])
     with torch.no_grad():
         odds = decoder(torch.from_numpy(features[50:]), torch.from_numpy(image[50:])).numpy()
 
@@ -159,7 +158,7 @@ def test_a_volume_whose_labels_show_another_thing_is_put_right():
     volumes, shares, truths = study(8)
     found = refine(volumes, shares, seed=0)
     for case, volume in volumes.items():
-        target = log_odds(found, case, volume) >= found.threshold
+        target = found.odds(case, volume) >= found.threshold
         both = 2 * np.count_nonzero(target & truths[case])
         dsc = both / (np.count_nonzero(target) + np.count_nonzero(truths[case]))
         assert dsc > 0.8, case
@@ -170,7 +169,7 @@ def test_decoders_that_have_learnt_from_a_case_have_no_say_in_it():
     volumes, shares, _ = study()
     found = refine(volumes, shares, seed=0)
     volume = volumes["a"]
-    before, of_new = log_odds(found, "a", volume), log_odds(found, "new", volume)
+    before, of_new = found.odds("a", volume), found.odds("new", volume)
     features, image = torch.from_numpy(volume.features.astype(np.float32)), volume.image
     odds = []
     for member in found.members:
@@ -178,15 +177,15 @@ def test_decoders_that_have_learnt_from_a_case_have_no_say_in_it():
             odds.append(member.decoder(features, torch.from_numpy(image)).numpy())
             if "a" in member.learnt_from:
                 member.decoder.head.weight.fill_(torch.nan)
-    assert log_odds(found, "a", volume) == pytest.approx(before, abs=1e-5)
+    assert found.odds("a", volume) == pytest.approx(before, abs=1e-5)
     assert of_new == pytest.approx(np.mean(odds, axis=0), abs=1e-4)
-    assert np.isnan(log_odds(found, "new", volume)).all()
+    assert np.isnan(found.odds("new", volume)).all()
 
 
 def test_the_labels_cover_as_much_as_those_they_are_learnt_from():
     volumes, shares, _ = study(seed=3)
     found = refine(volumes, shares, seed=0)
-    covered = [log_odds(found, case, v) >= found.threshold for case, v in volumes.items()]
+    covered = [found.odds(case, v) >= found.threshold for case, v in volumes.items()]
     wanted = np.mean(list(shares.values()))
     assert np.mean(covered) == pytest.approx(wanted, abs=1.5 / np.size(covered))
     both = sum((share * c).sum() for share, c in zip(shares.values(), covered, strict=True))
@@ -202,7 +201,7 @@ def test_what_is_padded_has_no_part_in_threshold_and_agreement():
     found = refine(volumes, shares, seed=0)
     assert np.isfinite(found.threshold)
     assert 0 < found.agreement <= 1
-    target = log_odds(found, "b", volumes["b"]) >= found.threshold
+    target = found.odds("b", volumes["b"]) >= found.threshold
     inside = np.s_[:, : SIDE - 2]
     assert (target == truths["b"])[inside].mean() > 0.9
 
@@ -216,10 +215,22 @@ def test_the_same_seed_gives_the_same_networks_and_they_load(tmp_path):
     assert others == [dealt, dealt]
     assert loaded.threshold == first.threshold == again.threshold
     assert loaded.agreement == first.agreement == again.agreement
-    odds = [log_odds(r, "a", volumes["a"]) for r in (first, again, loaded, other)]
+    odds = [r.odds("a", volumes["a"]) for r in (first, again, loaded, other)]
     assert np.array_equal(odds[0], odds[1])
     assert np.array_equal(odds[0], odds[2])
     assert not np.array_equal(odds[0], odds[3])
+
+
+def test_smoothed_odds_are_those_of_neighbouring_slices_and_cover_as_much():
+    volumes, shares, _ = study(3)
+    alone, smoothed = (refine(volumes, shares, 0, smooth) for smooth in (0.0, 4.0))
+    for case, volume in volumes.items():
+        expected = smooth_z(alone.odds(case, volume), 4.0, volume.step)
+        assert smoothed.odds(case, volume) == pytest.approx(expected, abs=1e-5)
+    covered = [smoothed.odds(case, v) >= smoothed.threshold for case, v in volumes.items()]
+    wanted = np.mean([share.mean() for share in shares.values()])
+    assert np.mean(covered) == pytest.approx(wanted, abs=0.01)
+    assert smoothed.threshold != alone.threshold
 
 
 def test_pytorch_s_generator_is_left_as_it_was():
@@ -234,7 +245,7 @@ def test_empty_labels_stay_empty():
     for share in shares.values():
         share[:] = 0
     found = refine(volumes, shares, seed=0)
-    assert not (log_odds(found, "a", volumes["a"]) >= found.threshold).any()
+    assert not (found.odds("a", volumes["a"]) >= found.threshold).any()
 
 
 def test_one_volume_has_no_others_to_learn_from():
@@ -243,12 +254,14 @@ def test_one_volume_has_no_others_to_learn_from():
 
 
 @pytest.mark.parametrize(("cells", "side"), [(24, 96), (64, 128)])
-def test_the_grid_is_at_least_twice_as_fine_as_the_embedding(monkeypatch, cells, side):
+def test_the_grid_is_at_least_twice_as_fine_as_the_embedding(monkeypatch, tmp_path, cells, side):
     monkeypatch.undo()
     assert grid_side(cells) == side
-    array = np.zeros((2, 30, 40), np.float32)
-    features = np.zeros((2, 4, cells, cells), np.float16)
-    seen = seen_volume(Volume(array, (3.0, 1.0, 1.0)), features, View(0, 0, 30, 40))
+    write_volume(tmp_path / "v.nii.gz", np.zeros((2, 30, 40), np.float32), like=VOLUME)
+    np.save(tmp_path / "v.npy", np.zeros((2, 4, cells, cells), np.float16))
+    volume, view, seen = read_seen(tmp_path / "v.nii.gz", tmp_path / "v.npy", None)
+    assert volume.array.shape == (2, 30, 40) and view == View(0, 0, 30, 40)
+    assert seen.step == 3.0
     assert seen.image.shape == seen.inside.shape == (2, side, side)
     assert seen.inside.mean() == pytest.approx(0.75)
 

@@ -24,7 +24,7 @@ class Threshold(torch.nn.Module):
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
 def test_every_voxel_lands_where_it_was(shape, batch_size):
     volume = np.random.default_rng(0).random(shape, dtype=np.float32)
-    mask = predict_volume(Threshold(), volume, (1.0, 1.0), "cpu", batch_size)
+    mask = predict_volume(Threshold(), volume, (1.0, 1.0, 1.0), "cpu", batch_size)
     assert mask.dtype == np.uint8
     assert np.array_equal(mask, volume > 0.5)
 
@@ -44,18 +44,29 @@ def test_slices_are_seen_at_the_network_s_pixel_size_and_come_back(pixel, seen):
 
     y, x = np.mgrid[:40, :48].astype(np.float32) + 0.5
     disc = np.hypot((y - 18) * pixel[0], (x - 26) * pixel[1]) < 6
-    mask = predict_volume(Watched(), disc[None].astype(np.float32), pixel, "cpu")[0]
+    mask = predict_volume(Watched(), disc[None].astype(np.float32), (3.0, *pixel), "cpu")[0]
     assert mask.shape == disc.shape
     outside = np.hypot((y - 18) * pixel[0], (x - 26) * pixel[1]) > 6 + 1.5 * max(pixel)
     inside = np.hypot((y - 18) * pixel[0], (x - 26) * pixel[1]) < 6 - 1.5 * max(pixel)
     assert mask[inside].all() and not mask[outside].any()
 
 
+def test_a_slice_that_tells_little_follows_its_neighbours():
+    volume = np.full((5, 16, 16), 0.3, np.float32)
+    volume[:, 4:12, 4:12] = 0.9
+    volume[2] = 0.45
+    alone, together = (
+        predict_volume(Threshold(), volume, (3.0, 1.0, 1.0), "cpu", smooth=sd) for sd in (0.0, 3.0)
+    )
+    assert not alone[2].any()
+    assert np.array_equal(together[2], alone[1])
+
+
 def test_batches_do_not_matter_and_the_mode_is_kept():
     torch.manual_seed(0)
     unet = UNet().train()
     volume = np.random.default_rng(0).random((5, 20, 36), dtype=np.float32)
-    masks = [predict_volume(unet, volume, (1.0, 1.0), "cpu", n) for n in (1, 5)]
+    masks = [predict_volume(unet, volume, (1.0, 1.0, 1.0), "cpu", n) for n in (1, 5)]
     assert unet.training
     assert np.array_equal(*masks)
 

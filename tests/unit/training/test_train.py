@@ -239,7 +239,10 @@ def test_pixels_of_several_sizes_are_seen_at_one():
     training = discs(4, seed=1)
     fine = [
         TrainingCase(
-            c.image.repeat(2, 1).repeat(2, 2), c.target.repeat(2, 1).repeat(2, 2), None, (0.5, 0.5)
+            c.image.repeat(2, 1).repeat(2, 2),
+            c.target.repeat(2, 1).repeat(2, 2),
+            None,
+            (1.0, 0.5, 0.5),
         )
         for c in discs(2, seed=2)
     ]

@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from umsam.data.volumes import Volume
+from umsam.data.volumes import Volume, read_volume
 from umsam.errors import InputError
 from umsam.jobs import progress
-from umsam.pseudo_labels.field_of_view import View
+from umsam.postprocessing import smooth_z
+from umsam.pseudo_labels.field_of_view import View, view_of
 from umsam.pseudo_labels.roi_features import in_square, pixels_in_patches
 
 FOLDS = 6
@@ -42,11 +43,13 @@ class SeenVolume:
     """What there is of one volume: SAM's features [Z, D, h, w], the image [Z, side, side].
 
     Both cover the square that SAM saw of a slice; the image is nan where a cell's centre is not in
-    the view, for SAM pads at the right or bottom. `side` is that of `grid_side`.
+    the view, for SAM pads at the right or bottom. `side` is that of `grid_side`, `step` the
+    distance of slices in mm.
     """
 
     features: NDArray[np.floating]  # memory-mapped
     image: NDArray[np.float32]
+    step: float
 
     @property
     def inside(self) -> NDArray[np.bool_]:
@@ -102,6 +105,8 @@ class Refinement:
         The decoders, each with what it has seen.
     threshold
         The log odds from which a cell counts.
+    smooth_z
+        Deviation in mm of the Gaussian mean of log odds over slices; 0: none.
     agreement
         DSC of the refined with the given labels, over all cells of the training volumes: how much
         of what the labels of a volume show can be told from those of the others.
@@ -109,7 +114,12 @@ class Refinement:
 
     members: list[Member]
     threshold: float
+    smooth_z: float
     agreement: float
+
+    def odds(self, case: str, volume: SeenVolume) -> NDArray[np.float32]:
+        """`log_odds` by its members."""
+        return log_odds(self.members, case, volume, self.smooth_z)
 
     def save(self, path: str | Path) -> None:
         """Write tensors and plain values, readable with ``weights_only=True``."""
@@ -126,7 +136,7 @@ def load_refinement(path: str | Path) -> Refinement:
         decoder.to(memory_format=torch.channels_last)
         decoder.load_state_dict(weights)
         members.append(Member(decoder.eval(), learnt_from))
-    return Refinement(members, read["threshold"], read["agreement"])
+    return Refinement(**{**read, "members": members})
 
 
 def grid_side(cells: int) -> int:
@@ -150,9 +160,18 @@ def means_of_cells(slices: NDArray, view: View, cells: int) -> NDArray[np.float3
     return np.where(inside, means, np.nan).astype(np.float32)
 
 
-def seen_volume(volume: Volume, features: NDArray[np.floating], view: View) -> SeenVolume:
-    """The volume as the decoders take it, with SAM's features [Z, D, h, w] of the view."""
-    return SeenVolume(features, means_of_cells(volume.array, view, grid_side(features.shape[-1])))
+def read_seen(
+    volume: str | Path, features: str | Path, side: float | None
+) -> tuple[Volume, View, SeenVolume]:
+    """A volume, what SAM saw of its slices (`view_of` with `side`), and it as the decoders take it.
+
+    The features [Z, D, h, w] of the view are memory-mapped.
+    """
+    read = read_volume(volume)
+    view = view_of(read.array.shape[1:], read.spacing[1:], side)
+    cells = np.load(features, mmap_mode="r")
+    image = means_of_cells(read.array, view, grid_side(cells.shape[-1]))
+    return read, view, SeenVolume(cells, image, read.spacing[0])
 
 
 def folds(cases: Sequence[str], seed: int) -> Iterator[tuple[list[str], list[str]]]:
@@ -170,7 +189,10 @@ def folds(cases: Sequence[str], seed: int) -> Iterator[tuple[list[str], list[str
 
 
 def refine(
-    volumes: Mapping[str, SeenVolume], shares: Mapping[str, NDArray[np.float32]], seed: int
+    volumes: Mapping[str, SeenVolume],
+    shares: Mapping[str, NDArray[np.float32]],
+    seed: int,
+    smooth: float = 0.0,
 ) -> Refinement:
     """Fit the decoders to the training volumes, by case, and the threshold.
 
@@ -181,6 +203,8 @@ def refine(
     ----------
     shares
         The share of each cell that is in the volume's pseudo-label, [Z, side, side].
+    smooth
+        Deviation in mm of the Gaussian mean of log odds over slices; 0: none.
 
     Raises
     ------
@@ -202,14 +226,14 @@ def refine(
     inside = {case: volume.inside for case, volume in volumes.items()}
     share = np.concatenate([shares[case][inside[case]] for case in volumes])
     odds = np.concatenate(
-        [log_odds(members, case, volumes[case])[inside[case]] for case in volumes]
+        [log_odds(members, case, volumes[case], smooth)[inside[case]] for case in volumes]
     )
     wanted = float(share.mean(dtype=float))
     threshold = float(np.quantile(odds, 1 - wanted)) if wanted else math.inf
     found = odds >= threshold
     either = share.sum(dtype=float) + np.count_nonzero(found)
     agreement = float(2 * share[found].sum(dtype=float) / max(1.0, either))
-    return Refinement(members, threshold, agreement)
+    return Refinement(members, threshold, smooth, agreement)
 
 
 def fit_decoder(volumes: Sequence[tuple[SeenVolume, NDArray[np.float32]]]) -> Decoder:
@@ -239,10 +263,13 @@ def fit_decoder(volumes: Sequence[tuple[SeenVolume, NDArray[np.float32]]]) -> De
 
 
 @torch.inference_mode()
-def log_odds(members: Sequence[Member], case: str, volume: SeenVolume) -> NDArray[np.float32]:
+def log_odds(
+    members: Sequence[Member], case: str, volume: SeenVolume, smooth: float = 0.0
+) -> NDArray[np.float32]:
     """Of each cell of the decoders' grid: [Z, side, side], the mean over decoders.
 
     Those that have learnt from the case have no say; for a case that none has learnt from, all do.
+    With `smooth` the Gaussian mean over slices, of so many mm.
     """
     unbiased = [member.decoder for member in members if case not in member.learnt_from]
     result = np.zeros_like(volume.image)
@@ -251,7 +278,7 @@ def log_odds(members: Sequence[Member], case: str, volume: SeenVolume) -> NDArra
         image = torch.from_numpy(volume.image[z : z + 1])
         odds = torch.cat([decoder(features, image) for decoder in unbiased])
         result[z] = odds.mean(dim=0).numpy()
-    return result
+    return smooth_z(result, smooth, volume.step)
 
 
 def refined_label(

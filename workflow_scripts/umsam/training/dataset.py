@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 class TrainingCase:
     """One volume: image float32 [Z, H, W], target uint8 [Z, H, W], SAM's features [Z, D, h, w].
 
-    `spacing` is the size of a pixel in mm along y and x; `view` is what SAM saw of a slice, all of
-    it where it is None.
+    `spacing` is the size of a voxel in mm along z, y and x; `view` is what SAM saw of a slice, all
+    of it where it is None.
     """
 
     image: NDArray[np.float32]
     target: NDArray[np.uint8]
     sam_features: NDArray[np.float16] | None = None  # memory-mapped
-    spacing: tuple[float, float] = (1.0, 1.0)
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     view: View | None = None
 
 
@@ -88,7 +88,7 @@ class SliceDataset:
         """Collect the slices at `positions`; only their SAM features are read."""
         chosen = [self.index[position] for position in positions]
         size = torch.tensor([case.image.shape[1:] for case, _ in chosen])
-        spacing = torch.tensor([case.spacing for case, _ in chosen])
+        spacing = torch.tensor([case.spacing[1:] for case, _ in chosen])
         height, width = size.amax(dim=0).tolist()
         image = torch.zeros(len(chosen), 1, height, width)
         target = torch.zeros(len(chosen), 1, height, width, dtype=torch.uint8)
@@ -99,7 +99,7 @@ class SliceDataset:
         features = [case.sam_features[z] for case, z in chosen if case.sam_features is not None]
         sam_features = torch.from_numpy(np.stack(features)) if features else None
         views = [
-            case.view or view_of(case.image.shape[1:], case.spacing, None) for case, _ in chosen
+            case.view or view_of(case.image.shape[1:], case.spacing[1:], None) for case, _ in chosen
         ]
         view = torch.tensor([(v.y, v.x, v.height, v.width) for v in views])
         return Batch(image, target, size, spacing, sam_features, view)
@@ -151,7 +151,7 @@ def _read_case(
     volume: Path, target: Path, features: Path | None, field_of_view: float | None
 ) -> TrainingCase:
     read = read_volume(volume)
-    image, spacing = np.ascontiguousarray(read.array, dtype=np.float32), read.spacing[1:]
+    image, spacing = np.ascontiguousarray(read.array, dtype=np.float32), read.spacing
     label = (read_array(target) > 0).astype(np.uint8)
     if label.shape != image.shape:
         raise InputError(
@@ -166,7 +166,7 @@ def _read_case(
             f"{features}: holds {sam.shape}, not the features of the {len(image)} slices of "
             f"{volume}. Delete it and run again."
         )
-    view = view_of(image.shape[1:], spacing, field_of_view)
+    view = view_of(image.shape[1:], spacing[1:], field_of_view)
     return TrainingCase(image, label, sam, spacing, view)
 
 

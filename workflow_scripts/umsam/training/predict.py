@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umsam.errors import InputError
+from umsam.postprocessing import smooth_z
 from umsam.training.unet import STRIDE, UNet
 
 
@@ -37,15 +38,17 @@ def load_unet(path: str | Path, device: str) -> UNet:
 def predict_volume(
     unet: UNet,
     volume: NDArray[np.float32],
-    spacing: tuple[float, float],
+    spacing: tuple[float, float, float],
     device: str,
     batch_size: int = 8,
+    smooth: float = 0.0,
 ) -> NDArray[np.uint8]:
     """Segment every slice of a volume [Z, Y, X] with intensities in [0, 1]; uint8, the same shape.
 
     Slices go in whole, resampled to the network's pixel size where it has one (`spacing` is the
-    volume's, in mm along y and x): zeros at the bottom and right make them a multiple of 16, and
-    are cut off again. Logits are resampled back. `unet` is left in the mode it came in.
+    volume's, in mm along z, y and x): zeros at the bottom and right make them a multiple of 16, and
+    are cut off again. Logits are resampled back, and with `smooth` averaged over slices by a
+    Gaussian of so many mm. `unet` is left in the mode it came in.
     """
     training = unet.training
     unet.eval()
@@ -54,16 +57,17 @@ def predict_volume(
     height, width = own
     if unet.spacing is not None:
         height, width = (
-            max(1, round(n * mm / unet.spacing)) for n, mm in zip(own, spacing, strict=True)
+            max(1, round(n * mm / unet.spacing)) for n, mm in zip(own, spacing[1:], strict=True)
         )
     padding = (0, -width % STRIDE, 0, -height % STRIDE)
     parts: list[Tensor] = []
     for batch in slices.split(batch_size):
         logits, _ = unet(F.pad(_resized(batch.to(device), (height, width)), padding))
-        logits = _resized(logits[..., :height, :width], own)
-        parts.append(logits.argmax(dim=1).to(torch.uint8).cpu())
+        background, target = _resized(logits[..., :height, :width], own).unbind(dim=1)
+        parts.append((target - background).cpu())
     unet.train(training)
-    return torch.cat(parts).numpy()
+    odds = smooth_z(torch.cat(parts).numpy(), smooth, spacing[0])
+    return (odds > 0).astype(np.uint8)
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:

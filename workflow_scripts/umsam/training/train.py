@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from umsam.components import largest_component
 from umsam.errors import InputError
+from umsam.postprocessing import largest_component
 from umsam.training.augmentation import (
     add_noise,
     change_contrast,
@@ -48,7 +48,7 @@ class TrainingSettings:
     poly_power: float
     crop: int
     rotation: float
-    flip: bool
+    flip: bool | str
     noise_sd: float
     noise_p: float
     validate_every: int
@@ -61,7 +61,8 @@ class TrainingSettings:
     detach_teacher_weights: bool = False
     feature_unit: float = 1.0
     weight_average: float = 0.0
-    largest_component: bool = False  # whether only that counts where an epoch is validated
+    smooth_z: float = 0.0  # these two: as predictions are made, where an epoch is validated
+    largest_component: bool = False
 
     def __post_init__(self) -> None:
         if self.crop % STRIDE or self.crop < 2 * STRIDE:
@@ -204,7 +205,8 @@ def _epochs(
         due = bool(validation) and (epoch % settings.validate_every == 0 or last_epoch)
         val_dsc = math.nan
         if due:
-            val_dsc = mean_dsc(result, validation, device, settings.largest_component)
+            after = settings.smooth_z, settings.largest_component
+            val_dsc = mean_dsc(result, validation, device, *after)
         now = time.perf_counter()
         history.append(Epoch(epoch, lr, *means, val_dsc, now - epoch_start))
         if due and (best is None or val_dsc >= best.val_dsc):  # of equal ones the longest trained
@@ -256,13 +258,19 @@ def batch_losses(
 
 
 def mean_dsc(
-    unet: UNet, cases: Sequence[TrainingCase], device: str, largest: bool = False
+    unet: UNet,
+    cases: Sequence[TrainingCase],
+    device: str,
+    smooth: float = 0.0,
+    largest: bool = False,
 ) -> float:
     """Mean over volumes of the 3D DSC of the network's segmentation with the label.
 
-    Of its largest component, with `largest`.
+    Smoothed as `predict_volume` does; of its largest component, with `largest`.
     """
-    predicted = (predict_volume(unet, case.image, case.spacing, device) for case in cases)
+    predicted = (
+        predict_volume(unet, case.image, case.spacing, device, smooth=smooth) for case in cases
+    )
     if largest:
         predicted = map(largest_component, predicted)
     return float(np.mean([_dsc(x, case.target) for x, case in zip(predicted, cases, strict=True)]))
