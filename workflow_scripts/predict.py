@@ -18,9 +18,16 @@ with job(snakemake):
     volume = read_volume(snakemake.input.volume)
 
     start = time.perf_counter()
-    smooth = snakemake.params.smooth_z
-    mask = predict_volume(unet, volume.array, volume.spacing, device, smooth=smooth)
-    if snakemake.params.largest_component:
+    wanted = snakemake.params
+    mask = predict_volume(
+        unet,
+        volume.array,
+        volume.spacing,
+        device,
+        smooth=wanted.smooth_z,
+        mirror=wanted.mirror,
+    )
+    if wanted.largest_component:
         mask = largest_component(mask)
     seconds = time.perf_counter() - start
 
