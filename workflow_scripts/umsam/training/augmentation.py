@@ -53,7 +53,7 @@ def random_affines(
     size: Tensor,
     crop: int,
     rotation: float,
-    flip: bool | str,
+    flip: bool,
     rng: np.random.Generator,
     zoom: Tensor | None = None,
     scaling: float = 0.0,
@@ -69,7 +69,7 @@ def random_affines(
     rotation
         Largest rotation in degrees, either way.
     flip
-        True: turned by multiples of 90 degrees and mirrored, too; ``left_right``: mirrored alone.
+        Whether to turn by multiples of 90 degrees and mirror, too.
     rng
         All draws come from here.
     zoom
@@ -83,8 +83,7 @@ def random_affines(
         centre_y = (_start(round(height / zoom_y), crop, rng) + crop / 2) * zoom_y
         centre_x = (_start(round(width / zoom_x), crop, rng) + crop / 2) * zoom_x
         centre.append([centre_x, centre_y])
-        turns = int(rng.integers(4)) if flip is True else 0
-        mirrored = bool(rng.integers(2)) if flip else False
+        turns, mirrored = (int(rng.integers(4)), bool(rng.integers(2))) if flip else (0, False)
         angle.append(np.deg2rad(rng.uniform(-rotation, rotation)) + turns * np.pi / 2)
         mirror.append(-1.0 if mirrored else 1.0)
         scale.append(np.exp(rng.uniform(-1, 1) * np.log1p(scaling)))

@@ -48,7 +48,7 @@ class TrainingSettings:
     poly_power: float
     crop: int
     rotation: float
-    flip: bool | str
+    flip: bool
     noise_sd: float
     noise_p: float
     validate_every: int
