@@ -199,6 +199,9 @@ def refine(
     At the threshold the refined labels cover as much, over all volumes, as the labels they are
     learnt from: decoders that are unsure of a border would else draw it too narrow.
 
+    With `smooth` the decoders are fitted twice, then to what the first ones have found: it knows of
+    the neighbouring slices, which the pseudo-labels do not.
+
     Parameters
     ----------
     shares
@@ -217,23 +220,32 @@ def refine(
             f"are for, and the training split has {len(volumes)}. Add some to the sample sheet, or "
             "set training.targets to pseudo_labels."
         )
+    inside = {case: volume.inside for case, volume in volumes.items()}
+    share = np.concatenate([shares[case][inside[case]] for case in volumes])
+    wanted, learnt = float(share.mean(dtype=float)), shares
+    for _ in range(2 if smooth else 1):
+        members = fit_members(volumes, learnt, seed)
+        odds = {case: log_odds(members, case, volumes[case], smooth) for case in volumes}
+        all_odds = np.concatenate([odds[case][inside[case]] for case in volumes])
+        threshold = float(np.quantile(all_odds, 1 - wanted)) if wanted else math.inf
+        learnt = {case: (odds[case] >= threshold).astype(np.float32) for case in volumes}
+    found = all_odds >= threshold
+    either = share.sum(dtype=float) + np.count_nonzero(found)
+    agreement = float(2 * share[found].sum(dtype=float) / max(1.0, either))
+    return Refinement(members, threshold, smooth, agreement)
+
+
+def fit_members(
+    volumes: Mapping[str, SeenVolume], shares: Mapping[str, NDArray[np.float32]], seed: int
+) -> list[Member]:
+    """A decoder for each of `folds`. PyTorch's global generator is left as it was."""
     members, dealt = [], list(folds(list(volumes), seed))
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         for others, _ in progress(dealt, len(dealt), "decoders"):
             decoder = fit_decoder([(volumes[case], shares[case]) for case in others])
             members.append(Member(decoder, others))
-    inside = {case: volume.inside for case, volume in volumes.items()}
-    share = np.concatenate([shares[case][inside[case]] for case in volumes])
-    odds = np.concatenate(
-        [log_odds(members, case, volumes[case], smooth)[inside[case]] for case in volumes]
-    )
-    wanted = float(share.mean(dtype=float))
-    threshold = float(np.quantile(odds, 1 - wanted)) if wanted else math.inf
-    found = odds >= threshold
-    either = share.sum(dtype=float) + np.count_nonzero(found)
-    agreement = float(2 * share[found].sum(dtype=float) / max(1.0, either))
-    return Refinement(members, threshold, smooth, agreement)
+    return members
 
 
 def fit_decoder(volumes: Sequence[tuple[SeenVolume, NDArray[np.float32]]]) -> Decoder:
