@@ -6,7 +6,7 @@ from umsam.training.variants import VARIANTS, settings_of
 def training_settings(wildcards):
     """Only what the variant uses: a new lambda_1 trains no variant again that has no such term.
 
-    An epoch is validated on what will be predicted: of the mirror image too, smoothed, or one component, as there.
+    An epoch is validated on what will be predicted: smoothed, or with one component, as there.
     """
     chosen = settings(wildcards.dataset)
     training = chosen["training"] | chosen["prediction"]
@@ -93,7 +93,6 @@ rule predict:
         runtime=by_size(5, 1),
         gpu=1,
     params:
-        mirror=setting("prediction.mirror"),
         smooth_z=setting("prediction.smooth_z"),
         largest_component=setting("prediction.largest_component"),
         code=code("predict"),

@@ -19,14 +19,7 @@ with job(snakemake):
 
     start = time.perf_counter()
     wanted = snakemake.params
-    mask = predict_volume(
-        unet,
-        volume.array,
-        volume.spacing,
-        device,
-        smooth=wanted.smooth_z,
-        mirror=wanted.mirror,
-    )
+    mask = predict_volume(unet, volume.array, volume.spacing, device, smooth=wanted.smooth_z)
     if wanted.largest_component:
         mask = largest_component(mask)
     seconds = time.perf_counter() - start

@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter1d, label
 def smooth_z(odds: NDArray[np.float32], sd: float, step: float) -> NDArray[np.float32]:
     """Gaussian mean, of deviation `sd` mm, over the slices of a volume, which lie `step` mm apart.
 
-    Log odds [Z, ...], so that a slice that tells little follows its neighbours. Outside of the
-    volume the last slice counts on. 0 changes nothing.
+    Of log odds or probabilities [Z, ...], so that a slice that tells little follows its neighbours.
+    Outside of the volume the last slice counts on. 0 changes nothing.
     """
     return gaussian_filter1d(odds, sd / step, axis=0, mode="nearest") if sd else odds
 

@@ -42,15 +42,14 @@ def predict_volume(
     device: str,
     batch_size: int = 8,
     smooth: float = 0.0,
-    mirror: bool = False,
 ) -> NDArray[np.uint8]:
     """Segment every slice of a volume [Z, Y, X] with intensities in [0, 1]; uint8, the same shape.
 
     Slices go in whole, resampled to the network's pixel size where it has one (`spacing` is the
     volume's, in mm along z, y and x): zeros at the bottom and right make them a multiple of 16, and
-    are cut off again. Logits are resampled back, with `mirror` averaged with those of the
-    left-right mirror image, and with `smooth` over slices, by a Gaussian of so many mm. `unet` is
-    left in the mode it came in.
+    are cut off again. Logits are resampled back. With `smooth` a voxel's probability is
+    the Gaussian mean over slices, of so many mm: of logits, which have no bound, one sure slice
+    would outvote the others. `unet` is left in the mode it came in.
     """
     training = unet.training
     unet.eval()
@@ -62,22 +61,15 @@ def predict_volume(
             max(1, round(n * mm / unet.spacing)) for n, mm in zip(own, spacing[1:], strict=True)
         )
     padding = (0, -width % STRIDE, 0, -height % STRIDE)
-
-    def odds_of(images: Tensor) -> Tensor:
-        logits, _ = unet(F.pad(images, padding))
-        background, target = logits[..., :height, :width].split(1, dim=1)
-        return target - background
-
     parts: list[Tensor] = []
     for batch in slices.split(batch_size):
-        images = _resized(batch.to(device), (height, width))
-        odds = odds_of(images)
-        if mirror:
-            odds = (odds + odds_of(images.flip(-1)).flip(-1)) / 2
-        parts.append(_resized(odds, own)[:, 0].cpu())
+        logits, _ = unet(F.pad(_resized(batch.to(device), (height, width)), padding))
+        background, target = _resized(logits[..., :height, :width], own).unbind(dim=1)
+        odds = target - background
+        parts.append((odds.sigmoid() - 0.5 if smooth else odds).cpu())
     unet.train(training)
-    odds = smooth_z(torch.cat(parts).numpy(), smooth, spacing[0])
-    return (odds > 0).astype(np.uint8)
+    evidence = smooth_z(torch.cat(parts).numpy(), smooth, spacing[0])
+    return (evidence > 0).astype(np.uint8)
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:

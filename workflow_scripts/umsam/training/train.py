@@ -61,8 +61,7 @@ class TrainingSettings:
     detach_teacher_weights: bool = False
     feature_unit: float = 1.0
     weight_average: float = 0.0
-    mirror: bool = False  # these three: as predictions are made, where an epoch is validated
-    smooth_z: float = 0.0
+    smooth_z: float = 0.0  # these two: as predictions are made, where an epoch is validated
     largest_component: bool = False
 
     def __post_init__(self) -> None:
@@ -206,14 +205,8 @@ def _epochs(
         due = bool(validation) and (epoch % settings.validate_every == 0 or last_epoch)
         val_dsc = math.nan
         if due:
-            val_dsc = mean_dsc(
-                result,
-                validation,
-                device,
-                settings.smooth_z,
-                settings.mirror,
-                settings.largest_component,
-            )
+            after = settings.smooth_z, settings.largest_component
+            val_dsc = mean_dsc(result, validation, device, *after)
         now = time.perf_counter()
         history.append(Epoch(epoch, lr, *means, val_dsc, now - epoch_start))
         if due and (best is None or val_dsc >= best.val_dsc):  # of equal ones the longest trained
@@ -269,16 +262,14 @@ def mean_dsc(
     cases: Sequence[TrainingCase],
     device: str,
     smooth: float = 0.0,
-    mirror: bool = False,
     largest: bool = False,
 ) -> float:
     """Mean over volumes of the 3D DSC of the network's segmentation with the label.
 
-    `smooth` and `mirror` as in `predict_volume`; of its largest component, with `largest`.
+    `smooth` as in `predict_volume`; of its largest component, with `largest`.
     """
     predicted = (
-        predict_volume(unet, case.image, case.spacing, device, smooth=smooth, mirror=mirror)
-        for case in cases
+        predict_volume(unet, case.image, case.spacing, device, smooth=smooth) for case in cases
     )
     if largest:
         predicted = map(largest_component, predicted)
