@@ -328,7 +328,7 @@ def test_refined_labels_find_what_the_pseudo_label_of_one_volume_misses(tmp_path
         write_volume(files["pseudo_labels"][-1], label, volume)
     networks = tmp_path / "networks.pt"
     log = run("refinement", tmp_path, input=files, output={"networks": networks},
-              cases=list("abcdef"), seed=0, field_of_view=20.0)  # fmt: skip
+              cases=list("abcdef"), seed=0, smooth_z=2.0, field_of_view=20.0)  # fmt: skip
     assert "12 decoders" in log
     assert "WARNING" not in log
     for case in "af":
@@ -347,6 +347,6 @@ def test_refined_labels_find_what_the_pseudo_label_of_one_volume_misses(tmp_path
 
     files = {name: paths[4:] for name, paths in files.items()}  # of two that have nothing in common
     log = run("refinement", tmp_path, input=files, output={"networks": networks},
-              cases=list("ef"), seed=0, field_of_view=20.0)  # fmt: skip
+              cases=list("ef"), seed=0, smooth_z=0.0, field_of_view=20.0)  # fmt: skip
     assert "WARNING: the refined labels of set are learnt from 2 training volumes" in log
     assert "WARNING: the refined labels of set show other things than its pseudo-labels" in log
