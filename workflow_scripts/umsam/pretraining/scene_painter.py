@@ -62,11 +62,11 @@ class Shape:
                 level = level + np.float32(0.28 if kind == "warped" else 0.55) * field
         self.level = level.astype(np.float32)
         self.kind = kind
-        self.middle = x0 - cx, x1 - 1 - cx
+        self.reach = x0 - cx, x1 - 1 - cx  # of the window along x, from the centre
 
     def mirror(self) -> None:
         """Makes left and right alike, where the window reaches as far to both sides."""
-        left, right = self.middle
+        left, right = self.reach
         if abs(left + right) < 3:
             self.level = (self.level + self.level[:, ::-1]) / 2
 
