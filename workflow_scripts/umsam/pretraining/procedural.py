@@ -84,16 +84,26 @@ def _layout(rng: np.random.Generator, size: int) -> tuple[Painter, np.ndarray]:
             cells = int(rng.integers(2, 7))
             field = smooth_noise(rng, size, cells, cells) > rng.uniform(0.3, 1.2)
             painter.fill(EVERYWHERE, field & inner, painter.random_class())
-    ys, xs = np.nonzero(inner)
-    if len(ys) < 50:
-        ys, xs = np.nonzero(np.ones((size, size), bool))
+    if inner.sum() < 50:
         inner = np.ones((size, size), bool)
     crowded = rng.random() < 0.35  # the middle of a body: no room is left between things
     if crowded or rng.random() < 0.3:
         painter.pack(inner, index, mirrored=crowded and rng.random() < 0.7)
     if crowded:
         painter.column(index)
-        return _with_vessels(painter, body), body
+    else:
+        _scatter(painter, inner, index)
+    if rng.random() < 0.4:  # vessels and bright spots all over: nothing of it is an object
+        cells = int(rng.integers(20, 60))
+        spots = smooth_noise(rng, size, cells, cells) > rng.uniform(1.5, 2.2)
+        painter.fill(EVERYWHERE, spots & body, painter.random_class())
+    return painter, body
+
+
+def _scatter(painter: Painter, inner: np.ndarray, index: int) -> None:
+    """Organs anywhere in a region [H, W], large ones mostly first, and then mixed ones."""
+    rng, size = painter.rng, painter.size
+    ys, xs = np.nonzero(inner)
     count = int(np.exp(rng.uniform(np.log(3), np.log(16))))
     # radius of a disc whose area is drawn log-uniformly from 0.4 % to 20 % of the image
     areas = np.exp(rng.uniform(np.log(0.004), np.log(0.20), count))
@@ -110,17 +120,6 @@ def _layout(rng: np.random.Generator, size: int) -> tuple[Painter, np.ndarray]:
             at = int(rng.integers(len(ys)))
             area = np.exp(rng.uniform(np.log(0.008), np.log(0.2)))
             painter.mixed_organ(ys[at], xs[at], size * np.sqrt(area / np.pi), index)
-    return _with_vessels(painter, body), body
-
-
-def _with_vessels(painter: Painter, body: np.ndarray) -> Painter:
-    """Sometimes vessels and bright spots all over: nothing of it is an object."""
-    rng, size = painter.rng, painter.size
-    if rng.random() < 0.4:
-        cells = int(rng.integers(20, 60))
-        spots = smooth_noise(rng, size, cells, cells) > rng.uniform(1.5, 2.2)
-        painter.fill(EVERYWHERE, spots & body, painter.random_class())
-    return painter
 
 
 def _visible_objects(painter: Painter) -> tuple[np.ndarray, np.ndarray]:

@@ -62,12 +62,12 @@ class Shape:
                 level = level + np.float32(0.28 if kind == "warped" else 0.55) * field
         self.level = level.astype(np.float32)
         self.kind = kind
-        self.reach = x0 - cx, x1 - 1 - cx  # of the window along x, from the centre
+        self.cx = cx
 
     def mirror(self) -> None:
         """Makes left and right alike, where the window reaches as far to both sides."""
-        left, right = self.reach
-        if abs(left + right) < 3:
+        columns = self.window[1]
+        if abs(columns.start + columns.stop - 1 - 2 * self.cx) < 3:
             self.level = (self.level + self.level[:, ::-1]) / 2
 
     def inside(self, threshold: float = 1.0) -> np.ndarray:

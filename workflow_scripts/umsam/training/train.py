@@ -205,8 +205,8 @@ def _epochs(
         due = bool(validation) and (epoch % settings.validate_every == 0 or last_epoch)
         val_dsc = math.nan
         if due:
-            after = settings.smooth_z, settings.largest_component
-            val_dsc = mean_dsc(result, validation, device, *after)
+            smooth, largest = settings.smooth_z, settings.largest_component
+            val_dsc = mean_dsc(result, validation, device, smooth=smooth, largest=largest)
         now = time.perf_counter()
         history.append(Epoch(epoch, lr, *means, val_dsc, now - epoch_start))
         if due and (best is None or val_dsc >= best.val_dsc):  # of equal ones the longest trained
