@@ -4,7 +4,7 @@
 def feature_space(wildcards):
     """What K-means sees of the pooled features."""
     clustering = settings(wildcards.dataset)["clustering"]
-    return {key: clustering[key] for key in ("l2_normalise", "position", "whiten")}
+    return {key: clustering[key] for key in ("l2_normalise", "position", "centre", "whiten")}
 
 
 def sse_settings(wildcards):
@@ -24,7 +24,14 @@ def kmeans_settings_of_rois(wildcards):
 def target_settings(wildcards):
     """How a slice's ROI is chosen within the target cluster changes no cluster."""
     target = settings(wildcards.dataset)["target"]
-    return {key: target[key] for key in ("attribute", "prior", "near_tie")}
+    return {key: target[key] for key in ("attribute", "prior", "near_tie", "tie_break")}
+
+
+def masks_that_break_ties(wildcards):
+    """The masks of the training cases, where they decide between clusters near the prior."""
+    if setting("target.tie_break")(wildcards) != "continuity":
+        return {}
+    return {"masks": per_case("results/{dataset}/sam_masks/{case}", "train")(wildcards)}
 
 
 def training_case_names(wildcards):
@@ -161,6 +168,7 @@ rule sse:
 
 rule kmeans:
     input:
+        unpack(masks_that_break_ties),
         curve="results/{dataset}/clusters/sse.csv",
         features=per_case("results/{dataset}/dino_features/{case}.npz", "train"),
     output:

@@ -12,9 +12,15 @@ with job(snakemake):
     from umsam.files import whole
     from umsam.numbers import as_number
     from umsam.pseudo_labels.assignments import assignments, training_features
-    from umsam.pseudo_labels.clustering import choose_target, knee, target_record
+    from umsam.pseudo_labels.clustering import knee
     from umsam.pseudo_labels.feature_space import save_kmeans
     from umsam.pseudo_labels.streamed_kmeans import fit_streamed
+    from umsam.pseudo_labels.target import (
+        choose_target,
+        mean_continuity,
+        near_prior,
+        target_record,
+    )
 
     settings, target_settings = snakemake.params.clustering, snakemake.params.target
     attribute, prior = target_settings["attribute"], as_number(target_settings["prior"])
@@ -24,12 +30,21 @@ with job(snakemake):
     k = knee(curve) if settings["k"] == "auto" else settings["k"]
     clusters = fit_streamed(features, k, settings["n_init"], settings["seed"], settings["max_rois"])
 
+    def assigned():
+        """Of each training case the clusters of its ROIs, read anew."""
+        splits, files = ["train"] * len(cases), snakemake.input.features
+        return assignments(cases, splits, files, clusters.centroids, attribute, space)
+
     counts, sums = np.zeros(clusters.k, int), np.zeros(clusters.k)
-    splits, files = ["train"] * len(cases), snakemake.input.features
-    for rois in assignments(cases, splits, files, clusters.centroids, attribute, space):
+    for rois in assigned():
         counts += np.bincount(rois["cluster"], minlength=clusters.k)
         sums += np.bincount(rois["cluster"], weights=rois["attribute"], minlength=clusters.k)
-    target = choose_target(counts, sums, prior, target_settings["near_tie"], attribute)
+    near_tie, continuity = target_settings["near_tie"], None
+    near = near_prior(counts, sums, prior, near_tie)
+    if target_settings["tie_break"] == "continuity" and len(near) > 1:
+        folders = dict(zip(cases, snakemake.input.masks, strict=True))
+        continuity = mean_continuity(assigned(), folders, near)
+    target = choose_target(counts, sums, prior, near_tie, attribute, continuity)
 
     with whole(snakemake.output.kmeans) as path:
         save_kmeans(path, clusters.centroids, clusters.inertia, space)

@@ -9,13 +9,14 @@ with job(snakemake):
     import torch
 
     from umsam.data.volumes import read_array
+    from umsam.devices import cpu
     from umsam.files import whole
     from umsam.pseudo_labels.refinement import means_of_cells, read_seen, refine
 
     LEAST_AGREEMENT = 0.5
     LEAST_VOLUMES = 6  # of prostates: from 3 the labels were worse or better; from 6 and 12, better
     torch.set_num_threads(snakemake.threads)
-    torch.set_flush_denormal(True)  # the weights' gradients end in numbers that are slow to add
+    cpu()
     files, side = snakemake.input, snakemake.params.field_of_view
     volumes, shares = {}, {}
     for case, path, features, label in zip(

@@ -22,23 +22,29 @@ log = logging.getLogger(__name__)
 def default_device() -> str:
     """A GPU that no other job has (``cuda:1``), or ``cpu`` where none is visible.
 
-    Waits while all are taken. The variable UMSAM_DEVICE overrides and takes no lock. On the CPU,
-    numbers below the normal range (1e-38) become 0 in this thread and those that it starts: a
-    softmax makes many, and processors that compute with them in microcode take a hundred times
-    longer for each.
+    Waits while all are taken. The variable UMSAM_DEVICE overrides and takes no lock.
     """
     import torch
 
     device = os.environ.get("UMSAM_DEVICE")
-    if not device:
-        if torch.cuda.is_available():
-            number, _ = _own_gpu(torch.cuda.device_count())
-            torch.cuda.set_device(number)
-            return f"cuda:{number}"
-        device = "cpu"
-    if device == "cpu":
-        torch.set_flush_denormal(True)
-    return device
+    if not device and torch.cuda.is_available():
+        number, _ = _own_gpu(torch.cuda.device_count())
+        torch.cuda.set_device(number)
+        return f"cuda:{number}"
+    return cpu() if device in (None, "", "cpu") else device
+
+
+def cpu() -> str:
+    """``cpu``, for a stage that needs no GPU: made ready to compute.
+
+    Numbers below the normal range (1e-38) become 0 in this thread and those that it starts: a
+    softmax and the gradients of trained weights make many, and processors that compute with them
+    in microcode take a hundred times longer for each.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    return "cpu"
 
 
 def has_bfloat16(kind: str) -> bool:

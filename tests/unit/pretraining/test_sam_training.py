@@ -18,11 +18,11 @@ from umsam.pretraining.sam_calibration import (
 )
 from umsam.pretraining.sam_decoding import AnchorMasks, decode, positions, upscale_embedding
 from umsam.pretraining.sam_losses import mask_loss, match, nested_loss, true_iou
+from umsam.pretraining.sam_objective import losses
 from umsam.pretraining.sam_samples import CHAIN, collate, make_sample
 from umsam.pretraining.sam_training import (
     SamTraining,
     learning_rate,
-    losses,
     pretrain,
     train_compact_sam,
 )

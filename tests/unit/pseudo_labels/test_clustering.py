@@ -1,6 +1,4 @@
-"""K-means against scikit-learn, the knee and the target cluster on hand-made cases."""
-
-import logging
+"""K-means against scikit-learn, and the knee."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +12,7 @@ from umsam.pseudo_labels.assignments import (
     in_order,
     read_roi_features,
 )
-from umsam.pseudo_labels.clustering import choose_target, fit, knee, sse_curve, target_record
+from umsam.pseudo_labels.clustering import fit, knee, sse_curve
 from umsam.pseudo_labels.feature_space import FeatureSpace
 
 
@@ -141,62 +139,3 @@ def test_the_knee_is_furthest_from_the_chord():
     x, y = (k - 2) / 18, (sse - sse[-1]) / (sse[0] - sse[-1])
     distance = np.abs(np.cross([1, -1], np.stack([x, y - 1], axis=1))) / np.sqrt(2)
     assert knee(pd.DataFrame({"k": k, "sse": sse})) == k[distance.argmax()]
-
-
-def chosen(clusters, attributes, k, *arguments, **named):
-    """The target among ROIs given one by one."""
-    counts = np.bincount(clusters, minlength=k)
-    sums = np.bincount(clusters, weights=attributes, minlength=k)
-    return choose_target(counts, sums, *arguments, **named)
-
-
-def test_the_target_is_nearest_the_prior(caplog):
-    clusters = np.array([0, 0, 1, 1, 2])
-    attributes = np.array([2.0, 2.2, 1.0, 1.2, 0.3])
-    target = chosen(clusters, attributes, 3, prior=1.0, near_tie=0.1)
-    assert target.cluster == 1
-    assert target.means == pytest.approx([2.1, 1.1, 0.3])
-    assert target.counts == [2, 2, 1]
-    assert target.near_tie is None
-    assert not caplog.records
-
-
-def test_single_rois_may_be_nearer_than_the_mean_that_counts():
-    clusters = np.array([0, 0, 1, 1])
-    attributes = np.array([1.0, 3.0, 1.2, 1.2])
-    assert chosen(clusters, attributes, 2, prior=1.0, near_tie=0.0).cluster == 1
-
-
-@pytest.mark.parametrize(("other", "tied"), [(1.19, True), (0.81, True), (1.25, False)])
-def test_a_near_tie_is_warned_of(caplog, other, tied):
-    with caplog.at_level(logging.WARNING):
-        target = chosen(
-            np.array([0, 1]),
-            np.array([1.1, other]),
-            2,
-            prior=1.0,
-            near_tie=0.1,
-            name="aspect_ratio",
-        )
-    assert target.cluster == 0
-    assert target.near_tie == (1 if tied else None)
-    assert ("cluster 0 (mean aspect_ratio 1.1" in caplog.text) == tied
-    assert (f"cluster 1 ({other:.4g}" in caplog.text) == tied
-
-
-def test_an_empty_cluster_is_never_the_target():
-    target = chosen(np.array([0, 0, 2]), np.array([5.0, 5.0, 9.0]), 3, 1.0, 0.1)
-    assert target.cluster == 0
-    assert target.means[1] is None
-
-
-def test_the_record(features):
-    clusters = fit(features, 4, 10, 0)
-    labels, _ = assign(features, clusters.centroids)
-    target = chosen(labels, features[:, 0], 4, 1.0, 0.1)
-    record = target_record(target, clusters, sse_curve(features, 2, 6, 2, 0), "area_mm2", 1.0)
-    assert record["k"] == 4
-    assert record["attribute"] == "area_mm2"
-    assert sum(cluster["count"] for cluster in record["clusters"]) == len(features)
-    means = [abs(cluster["mean"] - 1.0) for cluster in record["clusters"]]
-    assert record["cluster"] == int(np.argmin(means))

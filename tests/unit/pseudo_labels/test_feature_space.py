@@ -7,7 +7,7 @@ from sklearn.preprocessing import normalize
 
 from umsam.pseudo_labels.feature_space import FeatureSpace, fit_space, read_kmeans, save_kmeans
 
-SETTINGS = {"l2_normalise": False, "position": 0.0, "whiten": None}
+SETTINGS = {"l2_normalise": False, "position": 0.0, "centre": False, "whiten": None}
 
 
 @pytest.fixture
@@ -72,6 +72,21 @@ def test_the_place_beside_whitened_features(features):
     np.testing.assert_allclose(rows[:, 4:], np.tile([-3.0, 3.0], (len(features), 1)))
 
 
+@pytest.mark.parametrize("whiten", [None, 3])
+def test_what_a_scanner_adds_to_all_features_of_a_volume_does_not_count(features, whiten):
+    settings = {**SETTINGS, "centre": True, "whiten": whiten}
+    volumes = [features[:40], features[40:]]
+    others = [volumes[0] - 300, volumes[1] + 50]
+    seen, expected = (
+        [space(rows, middle(rows)) for rows in of]
+        for of in (volumes, others)
+        for space in [fit_space(lambda of=of: of, settings)]
+    )
+    for rows, same in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-8 * np.abs(rows).max())
+        np.testing.assert_allclose(distances(rows), distances(same), rtol=1e-5, atol=1e-6)
+
+
 def test_no_more_components_than_the_features_span():
     rng = np.random.default_rng(0)
     flat = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 9))
@@ -89,7 +104,10 @@ def test_features_without_variance_stay_as_they_are(count):
 
 
 def test_a_fitted_kmeans_travels_with_its_space(features, tmp_path):
-    space = fit_space(batches(features), {"l2_normalise": True, "position": 1.5, "whiten": 3})
+    space = fit_space(
+        batches(features),
+        {**SETTINGS, "l2_normalise": True, "position": 1.5, "centre": True, "whiten": 3},
+    )
     save_kmeans(tmp_path / "kmeans.npz", features[:2, :5], 7.0, space)
     centroids, read = read_kmeans(tmp_path / "kmeans.npz")
     place = np.random.default_rng(1).random((len(features), 2))

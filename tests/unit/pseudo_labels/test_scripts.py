@@ -28,10 +28,10 @@ pytestmark = pytest.mark.usefixtures("logging_as_before")
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
 SPACING = (3.0, 0.5, 0.75)
 PRIORS = {"v_min": 0.01, "v_max": 0.3, "a_min": "1/2", "a_max": 2}
-SPACE = {"l2_normalise": False, "position": 0.0, "whiten": None}
+SPACE = {"l2_normalise": False, "position": 0.0, "centre": False, "whiten": None}
 CLUSTERING = {"k": 2, "n_init": 3, "seed": 0, "space": SPACE, "sse_k": [2, 4],
               "max_rois": None, "sse_rois": 20000}  # fmt: skip
-TARGET = {"attribute": "aspect_ratio", "prior": 1.0, "near_tie": 0.1}
+TARGET = {"attribute": "aspect_ratio", "prior": 1.0, "near_tie": 0.1, "tie_break": "prior"}
 
 
 def run(script, folder, *, input, output, case="a", **params):
@@ -284,6 +284,30 @@ def test_what_goes_on_through_the_slices_is_taken(tmp_path, monkeypatch):
     cluster(tmp_path, {"a": "train"})
     expected = rectangles(stays).masks.repeat(3, axis=0)
     np.testing.assert_array_equal(label(tmp_path, "a", "continuous").array, expected)
+
+
+@pytest.mark.parametrize(("tie_break", "expected"), [("prior", 10.5), ("continuity", 10.0)])
+def test_what_goes_on_through_the_slices_breaks_a_tie(tmp_path, tie_break, expected):
+    """Two kinds of ROIs, told apart by their only feature: one stays, one is nearer the prior."""
+    stays, elsewhere = (2, 3, 10, 10), [(20, 2, 9, 9), (25, 30, 9, 9), (5, 30, 9, 9)]
+    write_case(tmp_path, "a", [rectangles(other, stays) for other in elsewhere])
+    kinds = np.tile([1.0, 0.0], 3)
+    np.savez(
+        tmp_path / "a.npz", features=kinds[:, None], slice=np.repeat(range(3), 2),
+        index=np.tile([0, 1], 3), area_mm2=10 + 0.5 * kinds, aspect_ratio=np.ones(6),
+        x=np.full(6, 0.5), y=np.full(6, 0.5),
+    )  # fmt: skip
+    (tmp_path / "sse.csv").write_text("k,sse\n1,1.5\n2,0\n")
+    settings = {"attribute": "area_mm2", "prior": 10.4, "near_tie": 0.1, "tie_break": tie_break}
+    run(
+        "kmeans", tmp_path, cases=["a"],
+        input={"curve": tmp_path / "sse.csv", "features": [tmp_path / "a.npz"],
+               "masks": [tmp_path / "sam_masks" / "a"]},
+        output={"kmeans": tmp_path / "kmeans.npz", "target": tmp_path / "target.json"},
+        clustering=CLUSTERING, target=settings,
+    )  # fmt: skip
+    target = json.loads((tmp_path / "target.json").read_text())
+    assert target["clusters"][target["cluster"]]["mean"] == expected
 
 
 def test_an_adapted_dino_is_another_one_that_loads_and_the_same_each_time(tmp_path, monkeypatch):

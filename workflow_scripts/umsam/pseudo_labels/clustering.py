@@ -1,4 +1,4 @@
-"""K-means over ROI features and the choice of the target cluster (section 2.1).
+"""K-means over ROI features, and the number of clusters that its errors suggest (section 2.1).
 
 Everything is fitted on the training split; other ROIs are only assigned to the fitted clusters.
 """
@@ -6,7 +6,6 @@ Everything is fitted on the training split; other ROIs are only assigned to the 
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,17 +26,6 @@ class Clusters:
     @property
     def k(self) -> int:
         return len(self.centroids)
-
-
-@dataclass(frozen=True)
-class Target:
-    """The chosen cluster, with the figures of all clusters that the choice rests on."""
-
-    cluster: int
-    means: list[float | None]
-    counts: list[int]
-    near_tie: int | None
-    reason: str
 
 
 def fit(features: NDArray[np.float64], k: int, n_init: int, seed: int) -> Clusters:
@@ -98,70 +86,3 @@ def knee(curve: pd.DataFrame) -> int:
     across = (k - k[0]) / (k[-1] - k[0])
     down = (sse - sse[-1]) / (sse[0] - sse[-1])
     return int(k[np.argmax(1 - across - down)])
-
-
-def choose_target(
-    counts: NDArray[np.integer],
-    sums: NDArray[np.floating],
-    prior: float,
-    near_tie: float,
-    name: str = "attribute",
-) -> Target:
-    """The cluster whose mean attribute over the training ROIs is nearest the prior.
-
-    Parameters
-    ----------
-    counts, sums
-        Number of training ROIs of each cluster and the sum of their attribute, [K].
-    near_tie
-        Another cluster whose discrepancy exceeds the best one's by at most this share of the prior
-        is warned of.
-    name
-        Of the attribute, for messages.
-    """
-    k = len(counts)
-    means = np.divide(sums, counts, out=np.full(k, np.nan), where=counts > 0)
-    discrepancy = np.where(counts > 0, np.abs(means - prior), np.inf)
-    order = np.argsort(discrepancy, kind="stable")
-    best = int(order[0])
-    reason = (
-        f"cluster {best}: mean {name} {means[best]:.4g} of {counts[best]} ROIs is nearest the "
-        f"prior {prior:.4g}"
-    )
-    tied = None
-    if k > 1 and discrepancy[order[1]] - discrepancy[best] <= near_tie * prior:
-        tied = int(order[1])
-        reason += f"; cluster {tied} is nearly as near: {means[tied]:.4g} of {counts[tied]} ROIs"
-        log.warning(
-            "WARNING: two clusters fit target.prior = %.4g about equally: cluster %d (mean %s "
-            "%.4g, %d ROIs) is taken, cluster %d (%.4g, %d ROIs) is not. Look at "
-            "figures/clusters.png; another prior, attribute or number of clusters may tell them "
-            "apart.",
-            prior, best, name, means[best], counts[best], tied, means[tied], counts[tied],
-        )  # fmt: skip
-    return Target(
-        cluster=best,
-        means=[None if np.isnan(mean) else float(mean) for mean in means],
-        counts=counts.tolist(),
-        near_tie=tied,
-        reason=reason,
-    )
-
-
-def target_record(
-    target: Target, clusters: Clusters, curve: pd.DataFrame, attribute: str, prior: float
-) -> dict[str, Any]:
-    """What ``clusters/target.json`` says."""
-    return {
-        "cluster": target.cluster,
-        "attribute": attribute,
-        "prior": prior,
-        "k": clusters.k,
-        "knee": knee(curve),
-        "clusters": [
-            {"cluster": index, "mean": mean, "count": count}
-            for index, (mean, count) in enumerate(zip(target.means, target.counts, strict=True))
-        ],
-        "near_tie": target.near_tie,
-        "reason": target.reason,
-    }

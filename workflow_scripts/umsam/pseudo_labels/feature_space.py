@@ -1,7 +1,7 @@
 """The space K-means measures distances in: pooled features, and what is made of them first."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ SMALLEST_VARIANCE = 1e-10  # of an axis, as a share of the largest: below it is 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """Called with features [N, D] and places [N, 2], gives what K-means sees, float64 [N, d].
+    """Called with a volume's features [N, D] and places [N, 2], gives what K-means sees, [N, d].
 
     Attributes
     ----------
@@ -25,12 +25,15 @@ class FeatureSpace:
     position
         Where it is not 0, the place (x and y of the centroid as shares of the slice) is part of the
         feature; to cross the slice along an axis is then this many times a feature's length.
+    centre
+        The volume's mean feature is subtracted: volumes of other scanners look alike then.
     mean, axes
         [D] and [D, d]: features become (feature - mean) @ axes (see `fit_space`); empty: they stay.
     """
 
     l2_normalise: bool = False
     position: float = 0.0
+    centre: bool = False
     mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     axes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
 
@@ -42,6 +45,8 @@ class FeatureSpace:
         if self.l2_normalise:
             features = np.divide(features, length, out=np.zeros_like(features), where=length > 0)
             length = np.ones_like(length)
+        if self.centre and len(features):
+            features = features - features.mean(axis=0)
         if self.axes.size:
             features = (features - self.mean) @ self.axes
             length = np.sqrt(self.axes.shape[1])  # its root mean square over the training ROIs
@@ -51,18 +56,18 @@ class FeatureSpace:
 
 
 def fit_space(batches: Batches, settings: Mapping[str, Any]) -> FeatureSpace:
-    """The space that the settings l2_normalise, position and whiten describe.
+    """The space that the settings l2_normalise, position, centre and whiten describe.
 
     `whiten` is a number of principal components of the batches' features, each scaled to variance 1
     (fewer, where the features do not span so many); None leaves the features as they are. The
     components are those of scikit-learn's ``PCA(whiten=True)`` but for their signs; memory does not
     grow with the number of ROIs.
     """
-    plain = FeatureSpace(settings["l2_normalise"], settings["position"])
+    plain = FeatureSpace(settings["l2_normalise"], settings["position"], settings["centre"])
     wanted = settings["whiten"]
     if wanted is None:
         return plain
-    unit = FeatureSpace(settings["l2_normalise"])
+    unit = replace(plain, position=0.0)
     count, origin = 0, None
     for batch in batches():
         rows = unit(batch, np.zeros((len(batch), 2)))
@@ -85,7 +90,7 @@ def fit_space(batches: Batches, settings: Mapping[str, Any]) -> FeatureSpace:
     if not kept:
         return plain
     axes = vectors[:, :kept] / np.sqrt(variances[:kept])
-    return FeatureSpace(plain.l2_normalise, plain.position, origin + mean, axes)
+    return replace(plain, mean=origin + mean, axes=axes)
 
 
 def save_kmeans(
@@ -99,6 +104,10 @@ def read_kmeans(path: str | Path) -> tuple[NDArray[np.float64], FeatureSpace]:
     """Centroids [K, d] and their space, from what `save_kmeans` wrote; never unpickles."""
     with np.load(path, allow_pickle=False) as file:
         space = FeatureSpace(
-            bool(file["l2_normalise"]), float(file["position"]), file["mean"], file["axes"]
+            bool(file["l2_normalise"]),
+            float(file["position"]),
+            bool(file["centre"]),
+            file["mean"],
+            file["axes"],
         )
         return file["centroids"], space

@@ -70,6 +70,18 @@ def continuous(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
     return rois.loc[rows]
 
 
+def steps(sequence: pd.DataFrame, links: Links) -> list[float]:
+    """IoU of each ROI of a sequence, one a slice, with the next; 0 where a slice has none between.
+
+    `sequence` has the columns slice and index, by slice.
+    """
+    places = sequence[["slice", "index"]].to_numpy()
+    return [
+        float(links[z].at[index, following]) if after == z + 1 else 0.0
+        for (z, index), (after, following) in pairwise(places)
+    ]
+
+
 def read_links(folder: str | Path, rois: pd.DataFrame, select: str) -> Links:
     """What `choose` has to know of the masks in a case's `folder`: nothing, unless continuous."""
     links: dict[int, pd.DataFrame] = {}
