@@ -24,12 +24,12 @@ def kmeans_settings_of_rois(wildcards):
 def target_settings(wildcards):
     """How a slice's ROI is chosen within the target cluster changes no cluster."""
     target = settings(wildcards.dataset)["target"]
-    return {key: target[key] for key in ("attribute", "prior", "near_tie", "tie_break")}
+    return {key: target[key] for key in ("attribute", "prior", "near_tie", "choose_by")}
 
 
-def masks_that_break_ties(wildcards):
-    """The masks of the training cases, where they decide between clusters near the prior."""
-    if setting("target.tie_break")(wildcards) != "continuity":
+def masks_as_evidence(wildcards):
+    """The masks of the training cases, where not the prior alone chooses the cluster."""
+    if setting("target.choose_by")(wildcards) != "evidence":
         return {}
     return {"masks": per_case("results/{dataset}/sam_masks/{case}", "train")(wildcards)}
 
@@ -168,7 +168,7 @@ rule sse:
 
 rule kmeans:
     input:
-        unpack(masks_that_break_ties),
+        unpack(masks_as_evidence),
         curve="results/{dataset}/clusters/sse.csv",
         features=per_case("results/{dataset}/dino_features/{case}.npz", "train"),
     output:

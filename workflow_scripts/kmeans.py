@@ -15,12 +15,7 @@ with job(snakemake):
     from umsam.pseudo_labels.clustering import knee
     from umsam.pseudo_labels.feature_space import save_kmeans
     from umsam.pseudo_labels.streamed_kmeans import fit_streamed
-    from umsam.pseudo_labels.target import (
-        choose_target,
-        mean_continuity,
-        near_prior,
-        target_record,
-    )
+    from umsam.pseudo_labels.target import choose_target, mean_continuity, target_record
 
     settings, target_settings = snakemake.params.clustering, snakemake.params.target
     attribute, prior = target_settings["attribute"], as_number(target_settings["prior"])
@@ -39,11 +34,11 @@ with job(snakemake):
     for rois in assigned():
         counts += np.bincount(rois["cluster"], minlength=clusters.k)
         sums += np.bincount(rois["cluster"], weights=rois["attribute"], minlength=clusters.k)
-    near_tie, continuity = target_settings["near_tie"], None
-    near = near_prior(counts, sums, prior, near_tie)
-    if target_settings["tie_break"] == "continuity" and len(near) > 1:
+    continuity = None
+    if target_settings["choose_by"] == "evidence":
         folders = dict(zip(cases, snakemake.input.masks, strict=True))
-        continuity = mean_continuity(assigned(), folders, near)
+        continuity = mean_continuity(assigned(), folders, clusters.k)
+    near_tie = target_settings["near_tie"]
     target = choose_target(counts, sums, prior, near_tie, attribute, continuity)
 
     with whole(snakemake.output.kmeans) as path:

@@ -31,7 +31,7 @@ PRIORS = {"v_min": 0.01, "v_max": 0.3, "a_min": "1/2", "a_max": 2}
 SPACE = {"l2_normalise": False, "position": 0.0, "centre": False, "whiten": None}
 CLUSTERING = {"k": 2, "n_init": 3, "seed": 0, "space": SPACE, "sse_k": [2, 4],
               "max_rois": None, "sse_rois": 20000}  # fmt: skip
-TARGET = {"attribute": "aspect_ratio", "prior": 1.0, "near_tie": 0.1, "tie_break": "prior"}
+TARGET = {"attribute": "aspect_ratio", "prior": 1.0, "near_tie": 0.1, "choose_by": "prior"}
 
 
 def run(script, folder, *, input, output, case="a", **params):
@@ -286,8 +286,8 @@ def test_what_goes_on_through_the_slices_is_taken(tmp_path, monkeypatch):
     np.testing.assert_array_equal(label(tmp_path, "a", "continuous").array, expected)
 
 
-@pytest.mark.parametrize(("tie_break", "expected"), [("prior", 10.5), ("continuity", 10.0)])
-def test_what_goes_on_through_the_slices_breaks_a_tie(tmp_path, tie_break, expected):
+@pytest.mark.parametrize(("choose_by", "expected"), [("prior", 10.5), ("evidence", 10.0)])
+def test_that_it_goes_on_through_the_slices_is_evidence(tmp_path, choose_by, expected):
     """Two kinds of ROIs, told apart by their only feature: one stays, one is nearer the prior."""
     stays, elsewhere = (2, 3, 10, 10), [(20, 2, 9, 9), (25, 30, 9, 9), (5, 30, 9, 9)]
     write_case(tmp_path, "a", [rectangles(other, stays) for other in elsewhere])
@@ -298,7 +298,7 @@ def test_what_goes_on_through_the_slices_breaks_a_tie(tmp_path, tie_break, expec
         x=np.full(6, 0.5), y=np.full(6, 0.5),
     )  # fmt: skip
     (tmp_path / "sse.csv").write_text("k,sse\n1,1.5\n2,0\n")
-    settings = {"attribute": "area_mm2", "prior": 10.4, "near_tie": 0.1, "tie_break": tie_break}
+    settings = {"attribute": "area_mm2", "prior": 10.4, "near_tie": 0.1, "choose_by": choose_by}
     run(
         "kmeans", tmp_path, cases=["a"],
         input={"curve": tmp_path / "sse.csv", "features": [tmp_path / "a.npz"],

@@ -9,12 +9,7 @@ from test_pseudo_labels import write_slices
 
 from umsam.pseudo_labels.assignments import assign
 from umsam.pseudo_labels.clustering import fit, sse_curve
-from umsam.pseudo_labels.target import (
-    choose_target,
-    mean_continuity,
-    near_prior,
-    target_record,
-)
+from umsam.pseudo_labels.target import choose_target, mean_continuity, target_record
 
 
 def chosen(clusters, attributes, k, *arguments, **named):
@@ -54,8 +49,8 @@ def test_a_near_tie_is_warned_of(caplog, other, tied):
         )
     assert target.cluster == 0
     assert target.near_tie == (1 if tied else None)
-    assert ("cluster 0 (mean aspect_ratio 1.1" in caplog.text) == tied
-    assert (f"cluster 1 ({other:.4g}" in caplog.text) == tied
+    assert ("cluster 0 (mean aspect_ratio 1.1, 1 ROIs) is taken" in caplog.text) == tied
+    assert (f"cluster 1 (mean aspect_ratio {other:.4g}" in caplog.text) == tied
 
 
 def test_an_empty_cluster_is_never_the_target():
@@ -64,23 +59,31 @@ def test_an_empty_cluster_is_never_the_target():
     assert target.means[1] is None
 
 
-@pytest.mark.parametrize(
-    ("near_tie", "expected"), [(0.0, [1]), (0.1, [1, 3]), (0.25, [1, 3, 0]), (9.0, [1, 3, 0, 4])]
-)
-def test_clusters_near_the_prior_nearest_first(near_tie, expected):
-    counts, means = np.array([2, 3, 0, 4, 1]), np.array([0.7, 1.1, 0.0, 0.85, 5.0])
-    assert near_prior(counts, counts * means, 1.0, near_tie) == expected
+EVIDENCE = [
+    # of two alike in all else: the nearer, the steadier, the larger
+    ([1.2, 1.4], [0.5, 0.5], [5, 5], 0),
+    ([1.2, 1.4], [0.5, 0.8], [5, 5], 1),
+    ([1.2, 1.4], [0.5, 0.5], [4, 6], 1),
+    # 0.2 further from the prior, 0.1 steadier, 0.2 and 0.05 more of all ROIs
+    ([1.2, 1.4], [0.5, 0.6], [4, 6], 1),
+    ([1.2, 1.4], [0.5, 0.6], [19, 21], 0),
+    ([1.4, 1.2], [0.6, 0.5], [21, 19], 1),
+]
 
 
-def test_of_a_near_tie_the_steadiest_is_taken(caplog):
-    """Cluster 3 is far from the prior, and so its continuity is not asked for."""
-    counts, means = np.array([2, 3, 4, 1]), np.array([1.3, 1.1, 0.8, 5.0])
-    continuity = {1: 0.4, 2: 0.7, 0: 0.6}
-    target = choose_target(counts, counts * means, 1.0, 0.25, "area_mm2", continuity)
-    assert (target.cluster, target.near_tie) == (2, 1)
-    assert target.continuity == [0.6, 0.4, 0.7, None]
-    assert "continuity 0.70 against 0.40 of cluster 1, 0.60 of cluster 0" in target.reason
-    assert not caplog.records
+@pytest.mark.parametrize(("means", "continuity", "counts", "expected"), EVIDENCE)
+def test_continuity_and_number_are_evidence_too(means, continuity, counts, expected):
+    counts = np.array(counts)
+    for scale in (1.0, 700.0):  # the prior's unit does not matter
+        sums = counts * np.array(means) * scale
+        target = choose_target(counts, sums, scale, 0.0, "area_mm2", np.array(continuity))
+        assert target.cluster == expected
+        assert target.continuity == continuity
+
+
+def test_an_empty_cluster_is_not_the_target_by_other_evidence():
+    counts, sums = np.array([0, 3]), np.array([0.0, 30.0])
+    assert choose_target(counts, sums, 1.0, 0.1, "aspect_ratio", np.array([0, 0.1])).cluster == 1
 
 
 def test_continuity_is_the_mean_overlap_of_neighbours(tmp_path):
@@ -97,7 +100,7 @@ def test_continuity_is_the_mean_overlap_of_neighbours(tmp_path):
     ]
     folders = {case: tmp_path / case for case in ("a", "b", "none")}
     expected = (3 / 5 + 3 / 5 + 0 + 1) / 4
-    assert mean_continuity(tables, folders, [1, 6]) == {1: pytest.approx(expected), 6: 0.0}
+    assert mean_continuity(tables, folders, 3) == pytest.approx([0, expected, 0])
 
 
 def test_the_record():

@@ -70,7 +70,7 @@ def continuous(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
     return rois.loc[rows]
 
 
-def steps(sequence: pd.DataFrame, links: Links) -> list[float]:
+def overlaps(sequence: pd.DataFrame, links: Links) -> list[float]:
     """IoU of each ROI of a sequence, one a slice, with the next; 0 where a slice has none between.
 
     `sequence` has the columns slice and index, by slice.

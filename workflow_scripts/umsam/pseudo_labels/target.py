@@ -1,4 +1,4 @@
-"""The target cluster: the one whose ROIs are like the prior, or of several such the steadiest."""
+"""The target cluster: the one that is most like the organ, by the prior and by other evidence."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from umsam.pseudo_labels.clustering import Clusters, knee
-from umsam.pseudo_labels.pseudo_labels import continuous, read_links, steps
+from umsam.pseudo_labels.pseudo_labels import continuous, overlaps, read_links
 
 log = logging.getLogger(__name__)
 
@@ -28,32 +28,10 @@ class Target:
     reason: str
 
 
-def _means(counts: NDArray[np.integer], sums: NDArray[np.floating]) -> NDArray[np.float64]:
-    return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
-
-
-def near_prior(
-    counts: NDArray[np.integer], sums: NDArray[np.floating], prior: float, near_tie: float
-) -> list[int]:
-    """The cluster whose mean attribute is nearest the prior, then those about as near.
-
-    Parameters
-    ----------
-    counts, sums
-        Number of training ROIs of each cluster and the sum of their attribute, [K].
-    near_tie
-        Others whose discrepancy exceeds the best one's by at most this share of the prior.
-    """
-    discrepancy = np.where(counts > 0, np.abs(_means(counts, sums) - prior), np.inf)
-    order = np.argsort(discrepancy, kind="stable")
-    limit = discrepancy[order[0]] + near_tie * prior
-    return [int(cluster) for cluster in order if discrepancy[cluster] <= limit]
-
-
 def mean_continuity(
-    assigned: Iterable[pd.DataFrame], folders: Mapping[str, str | Path], clusters: Iterable[int]
-) -> dict[int, float]:
-    """How well the ROIs of each of the clusters go on from slice to slice, between 0 and 1.
+    assigned: Iterable[pd.DataFrame], folders: Mapping[str, str | Path], k: int
+) -> NDArray[np.float64]:
+    """How well the ROIs of each of the k clusters go on from slice to slice, [k] in 0 to 1.
 
     In each volume the ROIs of the cluster that overlap most from slice to slice (`continuous`) are
     taken, one a slice; the continuity is the mean IoU of each with the next, 0 across slices that
@@ -66,16 +44,15 @@ def mean_continuity(
     folders
         Where the SAM masks of each case are.
     """
-    totals, pairs = dict.fromkeys(clusters, 0.0), dict.fromkeys(clusters, 0)
+    totals, pairs = np.zeros(k), np.zeros(k)
     for table in assigned:
-        table = table[table["cluster"].isin(list(totals))]
         for case, rois in table.groupby("case"):
             links = read_links(folders[case], rois, "continuous")
             for cluster, members in rois.groupby("cluster"):
-                overlaps = steps(continuous(members, links), links)
-                totals[cluster] += sum(overlaps)
-                pairs[cluster] += len(overlaps)
-    return {cluster: totals[cluster] / max(pairs[cluster], 1) for cluster in totals}
+                found = overlaps(continuous(members, links), links)
+                totals[cluster] += sum(found)
+                pairs[cluster] += len(found)
+    return totals / pairs.clip(1)
 
 
 def choose_target(
@@ -84,50 +61,54 @@ def choose_target(
     prior: float,
     near_tie: float,
     name: str = "attribute",
-    continuity: Mapping[int, float] | None = None,
+    continuity: NDArray[np.floating] | None = None,
 ) -> Target:
     """The cluster whose mean attribute over the training ROIs is nearest the prior (section 2.1).
 
+    With `continuity` the discrepancy, as a share of the prior, is one of three kinds of evidence:
+    the cluster's continuity and its share of all ROIs are taken off it. Everything mode finds an
+    organ on many slices, several times on each; what has its size by chance is found less often.
+
     Parameters
     ----------
-    counts, sums, near_tie
-        As in `near_prior`.
+    counts, sums
+        Number of training ROIs of each cluster and the sum of their attribute, [K].
+    near_tie
+        Another cluster that is worse than the best one by at most this, is warned of.
     name
         Of the attribute, for messages.
     continuity
-        Of the clusters near the prior, which then decides among them; without it the nearest is
-        taken, and a near tie is warned of.
+        Of each cluster, as `mean_continuity` gives it.
     """
-    means, near = _means(counts, sums), near_prior(counts, sums, prior, near_tie)
-    known = continuity or {}
-    best = max(near, key=lambda cluster: known[cluster]) if known else near[0]
-    tied = next((cluster for cluster in near if cluster != best), None)
-    reason = f"cluster {best}: mean {name} {means[best]:.4g} of {counts[best]} ROIs is "
-    if tied is None:
-        reason += f"nearest the prior {prior:.4g}"
-    elif known:
-        others = ", ".join(f"{known[c]:.2f} of cluster {c}" for c in near if c != best)
-        reason += (
-            f"near the prior {prior:.4g}, and it goes on best from slice to slice: continuity "
-            f"{known[best]:.2f} against {others}"
-        )
-    else:
-        reason += (
-            f"nearest the prior {prior:.4g}; cluster {tied} is nearly as near: {means[tied]:.4g} "
-            f"of {counts[tied]} ROIs"
-        )
+    k = len(counts)
+    means = np.divide(sums, counts, out=np.full(k, np.nan), where=counts > 0)
+    score = np.where(counts > 0, np.abs(means - prior) / prior, np.inf)
+    known = [None] * k
+    if continuity is not None:
+        score = score - continuity - counts / counts.sum()
+        known = continuity.tolist()
+    order = np.argsort(score, kind="stable")
+    best = int(order[0])
+    tied = int(order[1]) if k > 1 and score[order[1]] - score[best] <= near_tie else None
+
+    def figures(cluster: int) -> str:
+        steady = f", continuity {known[cluster]:.2f}" if known[cluster] is not None else ""
+        return f"mean {name} {means[cluster]:.4g}, {counts[cluster]} ROIs{steady}"
+
+    reason = f"cluster {best} fits the prior {prior:.4g} best: {figures(best)}"
+    if tied is not None:
+        reason += f"; cluster {tied} nearly as well: {figures(tied)}"
         log.warning(
-            "WARNING: two clusters fit target.prior = %.4g about equally: cluster %d (mean %s "
-            "%.4g, %d ROIs) is taken, cluster %d (%.4g, %d ROIs) is not. Look at "
-            "figures/clusters.png; target.tie_break: continuity, another prior, attribute or "
-            "number of clusters may tell them apart.",
-            prior, best, name, means[best], counts[best], tied, means[tied], counts[tied],
+            "WARNING: two clusters fit target.prior = %.4g about equally: cluster %d (%s) is "
+            "taken, cluster %d (%s) is not. Look at figures/clusters.png; another prior, "
+            "attribute, target.choose_by or number of clusters may tell them apart.",
+            prior, best, figures(best), tied, figures(tied),
         )  # fmt: skip
     return Target(
         cluster=best,
         means=[None if np.isnan(mean) else float(mean) for mean in means],
         counts=counts.tolist(),
-        continuity=[known.get(cluster) for cluster in range(len(counts))],
+        continuity=known,
         near_tie=tied,
         reason=reason,
     )
