@@ -104,6 +104,10 @@ EDITS = {
         in_phantom("target: {attribute: aspect_ratio,", "target: {attribute: area_mm2,"),
         {"kmeans", *AFTER_CLUSTERS, *END},
     ),
+    "evidence for the cluster": (
+        in_phantom("target: {attribute:", "target: {choose_by: evidence, attribute:"),
+        {"kmeans", *AFTER_CLUSTERS, *END},
+    ),
     "choice among several ROIs": (
         in_phantom("select: nearest_centroid", "select: union"),
         {"pseudo_label", *AFTER_PSEUDO_LABELS, *END},
