@@ -40,7 +40,7 @@ class SamTraining:
 
     initial: str | None = None
     """Checkpoint of a compact SAM to start from; nothing: random weights."""
-    steps: int = 4900
+    steps: int = 13000
     batch_size: int = 8
     points: int = 5
     boxes: int = 1
@@ -55,7 +55,7 @@ class SamTraining:
     """Share of the steps, at the end, over which the learning rate falls to 2 %."""
     small_share: float = 0.30
     """Share of the steps, at the beginning, on images of 128 x 128."""
-    anchor_share: float = 0.13
+    anchor_share: float = 0.05
     """Share of the steps, at the beginning, that train on anchors alone, without the decoder."""
     ema: float = 0.998
     seed: int = 0
