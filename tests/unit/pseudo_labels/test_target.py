@@ -63,7 +63,7 @@ EVIDENCE = [
     # of two alike in all else: the nearer, the steadier, the larger
     ([1.2, 1.4], [0.5, 0.5], [5, 5], 0),
     ([1.2, 1.4], [0.5, 0.8], [5, 5], 1),
-    ([1.2, 1.4], [0.5, 0.5], [4, 6], 1),
+    ([1.2, 1.4], [0.5, 0.5], [3, 7], 1),
     # 0.2 further from the prior, 0.05 steadier (twice), 0.2 and 0.05 more of all ROIs
     ([1.2, 1.4], [0.5, 0.55], [4, 6], 1),
     ([1.2, 1.4], [0.5, 0.55], [19, 21], 0),
