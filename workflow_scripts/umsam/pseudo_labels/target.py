@@ -70,7 +70,7 @@ def choose_target(
     """The cluster whose mean attribute over the training ROIs is nearest the prior (section 2.1).
 
     With `continuity` the discrepancy, as a share of the prior, is one of three kinds of evidence:
-    the cluster's continuity, three times, and its share of all ROIs are taken off it. Everything mode
+    the cluster's continuity, weighted, and its share of all ROIs are taken off it. Everything mode
     finds an organ on many slices, several times on each; what has its size by chance is found less
     often, and seldom goes on.
 
