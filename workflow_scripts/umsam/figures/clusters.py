@@ -112,7 +112,7 @@ def cluster_figure(
             },
         )
         figure.suptitle(
-            f"ROIs nearest each centroid; framed: mean {name} nearest the prior {prior:g}{unit}",
+            f"ROIs nearest each centroid; framed: the target, prior {name} {prior:g}{unit}",
             y=1 - 0.06 / height,
             va="top",
             fontsize=8,

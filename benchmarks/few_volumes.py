@@ -1,0 +1,130 @@
+"""How the pseudo-labels fare with few training volumes: drawn from a finished run, clustered anew.
+
+    python benchmarks/few_volumes.py RESULTS SETTINGS [--volumes 3 4 6 8] [--draws 30]
+
+RESULTS is a data set's results folder in which every case has features and a label
+(results/prostate), SETTINGS the name of its block in config.yaml (promise12_laptop). For each
+number of volumes so many subsets are drawn and clustered, twice: as the settings say, and as in the
+paper (features not centred, the cluster nearest the prior). Prints the mean DSC of the volumes'
+pseudo-labels, that of the best cluster beside it; the last line is a JSON object.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "workflow_scripts"))
+
+from umsam.configuration import resolve  # noqa: E402
+from umsam.data.volumes import read_array  # noqa: E402
+from umsam.numbers import as_number  # noqa: E402
+from umsam.pseudo_labels.assignments import assignments, training_features  # noqa: E402
+from umsam.pseudo_labels.masks import read_slice_masks, slice_file  # noqa: E402
+from umsam.pseudo_labels.pseudo_labels import choose, read_links, target_rois  # noqa: E402
+from umsam.pseudo_labels.shape_priors import read_rois  # noqa: E402
+from umsam.pseudo_labels.streamed_kmeans import fit_streamed  # noqa: E402
+from umsam.pseudo_labels.target import choose_target, mean_continuity  # noqa: E402
+
+PAPER = {"clustering": {"centre": False}, "target": {"choose_by": "prior"}}
+
+
+class Case:
+    """A volume's ROIs, how far they overlap with its label, and their links."""
+
+    def __init__(self, results: Path, name: str, select: str) -> None:
+        label = read_array(results / f"labels/{name}.nii.gz") > 0
+        self.rois = read_rois(results / f"rois/{name}.csv")
+        self.positive, self.masks = int(label.sum()), results / f"sam_masks/{name}"
+        self.overlap = {}
+        valid = self.rois[self.rois["valid"]].sort_values(["slice", "index"])
+        for z, rois in valid.groupby("slice"):
+            found = read_slice_masks(slice_file(self.masks, z)).masks
+            for index in rois["index"]:
+                self.overlap[z, index] = int((found[index] & label[z]).sum())
+        self.links = read_links(self.masks, valid, select)
+
+    def dsc(self, assigned: pd.DataFrame, cluster: int, select: str, prior: float) -> float:
+        """Of the pseudo-label that the cluster gives (not for `union`, whose ROIs overlap)."""
+        chosen = choose(target_rois(assigned, self.rois, cluster), select, prior, self.links)
+        places = zip(chosen["slice"], chosen["index"], strict=True)
+        common = sum(self.overlap[place] for place in places)
+        return 2 * common / (int(chosen["pixels"].sum()) + self.positive)
+
+
+def one_draw(results: Path, cases: dict[str, Case], names: list[str], settings: dict, seed: int):
+    """DSC of the pseudo-labels, and of those that the best cluster would give."""
+    clustering, target = settings["clustering"], settings["target"]
+    attribute, prior = target["attribute"], as_number(target["prior"])
+    files = [results / f"dino_features/{name}.npz" for name in names]
+    space, features = training_features(names, files, clustering)
+    clusters = fit_streamed(features, clustering["k"], clustering["n_init"], seed, None)
+    splits = ["train"] * len(names)
+    tables = list(assignments(names, splits, files, clusters.centroids, attribute, space))
+    rois = pd.concat(tables)
+    counts = np.bincount(rois["cluster"], minlength=clusters.k)
+    sums = np.bincount(rois["cluster"], rois["attribute"], minlength=clusters.k)
+    continuity = None
+    if target["choose_by"] == "evidence":
+        folders = {name: cases[name].masks for name in names}
+        continuity = mean_continuity(tables, folders, clusters.k)
+    chosen = choose_target(counts, sums, prior, 0.0, attribute, continuity).cluster
+    dsc = [
+        np.mean(
+            [
+                cases[name].dsc(table, cluster, target["select"], prior)
+                for name, table in zip(names, tables, strict=True)
+            ]
+        )
+        for cluster in range(clusters.k)
+    ]
+    return dsc[chosen], max(dsc)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", type=Path)
+    parser.add_argument("settings")
+    parser.add_argument("--volumes", type=int, nargs="+", default=[3, 4, 6, 8])
+    parser.add_argument("--draws", type=int, default=30)
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)  # of near ties, once a draw
+
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    settings = resolve(config, options.settings)
+    paper = {name: settings[name] | PAPER[name] for name in PAPER}
+    names = sorted(path.stem for path in (options.results / "dino_features").glob("*.npz"))
+    select = settings["target"]["select"]
+    cases = {name: Case(options.results, name, select) for name in names}
+    table = {}
+    print(f"{'volumes':>7}  {'paper':>6} {'best':>6}  {'as set':>6} {'best':>6}   (mean DSC, %)")
+    for count in options.volumes:
+        rng = np.random.default_rng(count)
+        draws = [
+            sorted(rng.choice(names, count, replace=False).tolist()) for _ in range(options.draws)
+        ]
+        row = [
+            np.mean(
+                [
+                    one_draw(options.results, cases, drawn, chosen, seed)
+                    for seed, drawn in enumerate(draws)
+                ],
+                axis=0,
+            )
+            for chosen in (paper, settings)
+        ]
+        table[count] = [round(100 * float(value), 1) for value in np.concatenate(row)]
+        print("{:>7}  {:>6} {:>6}  {:>6} {:>6}".format(count, *table[count]), flush=True)
+    print(json.dumps({"paper, best, as set, best": table}))
+
+
+if __name__ == "__main__":
+    main()
