@@ -30,7 +30,11 @@ from umsam.pseudo_labels.masks import read_slice_masks, slice_file  # noqa: E402
 from umsam.pseudo_labels.pseudo_labels import choose, read_links, target_rois  # noqa: E402
 from umsam.pseudo_labels.shape_priors import read_rois  # noqa: E402
 from umsam.pseudo_labels.streamed_kmeans import fit_streamed  # noqa: E402
-from umsam.pseudo_labels.target import choose_target, mean_continuity  # noqa: E402
+from umsam.pseudo_labels.target import (  # noqa: E402
+    choose_target,
+    counts_and_sums,
+    mean_continuity,
+)
 
 PAPER = {"clustering": {"centre": False}, "target": {"choose_by": "prior"}}
 
@@ -67,9 +71,7 @@ def one_draw(results: Path, cases: dict[str, Case], names: list[str], settings: 
     clusters = fit_streamed(features, clustering["k"], clustering["n_init"], seed, None)
     splits = ["train"] * len(names)
     tables = list(assignments(names, splits, files, clusters.centroids, attribute, space))
-    rois = pd.concat(tables)
-    counts = np.bincount(rois["cluster"], minlength=clusters.k)
-    sums = np.bincount(rois["cluster"], rois["attribute"], minlength=clusters.k)
+    counts, sums = counts_and_sums(tables, clusters.k)
     continuity = None
     if target["choose_by"] == "evidence":
         folders = {name: cases[name].masks for name in names}

@@ -6,7 +6,6 @@ with job(snakemake):
     import json
     import logging
 
-    import numpy as np
     import pandas as pd
 
     from umsam.files import whole
@@ -15,7 +14,12 @@ with job(snakemake):
     from umsam.pseudo_labels.clustering import knee
     from umsam.pseudo_labels.feature_space import save_kmeans
     from umsam.pseudo_labels.streamed_kmeans import fit_streamed
-    from umsam.pseudo_labels.target import choose_target, mean_continuity, target_record
+    from umsam.pseudo_labels.target import (
+        choose_target,
+        counts_and_sums,
+        mean_continuity,
+        target_record,
+    )
 
     settings, target_settings = snakemake.params.clustering, snakemake.params.target
     attribute, prior = target_settings["attribute"], as_number(target_settings["prior"])
@@ -30,10 +34,7 @@ with job(snakemake):
         splits, files = ["train"] * len(cases), snakemake.input.features
         return assignments(cases, splits, files, clusters.centroids, attribute, space)
 
-    counts, sums = np.zeros(clusters.k, int), np.zeros(clusters.k)
-    for rois in assigned():
-        counts += np.bincount(rois["cluster"], minlength=clusters.k)
-        sums += np.bincount(rois["cluster"], weights=rois["attribute"], minlength=clusters.k)
+    counts, sums = counts_and_sums(assigned(), clusters.k)
     continuity = None
     if target_settings["choose_by"] == "evidence":
         folders = dict(zip(cases, snakemake.input.masks, strict=True))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -123,14 +124,7 @@ def cluster_figure(
                 bare(axes)
             rows = shown[shown["cluster"] == cluster].to_dict("records")
             for axes, row in zip(line, rows, strict=False):
-                roi = example(row)
-                down, across = view(roi.mask, roi.spacing)
-                aspect = roi.spacing[0] / roi.spacing[1]
-                crop = roi.image[down, across]
-                axes.imshow(crop, cmap="gray", vmin=0, vmax=1, aspect=aspect)
-                outline(axes, roi.mask[down, across], color)
-                axes.set_xlim(-0.5, crop.shape[1] - 0.5)
-                axes.set_ylim(crop.shape[0] - 0.5, -0.5)
+                draw_roi(axes, example(row), color)
             count, mean = statistics.loc[cluster, ["count", "mean"]]
             line[0].annotate(
                 row_label(cluster, int(count), mean, attribute),
@@ -146,6 +140,17 @@ def cluster_figure(
             if cluster == target:
                 frame(figure, line)
     return figure
+
+
+def draw_roi(axes: Axes, roi: Example, color: str) -> None:
+    """What lies around an ROI, and its outline."""
+    down, across = view(roi.mask, roi.spacing)
+    crop = roi.image[down, across]
+    aspect = roi.spacing[0] / roi.spacing[1]
+    axes.imshow(crop, cmap="gray", vmin=0, vmax=1, aspect=aspect)
+    outline(axes, roi.mask[down, across], color)
+    axes.set_xlim(-0.5, crop.shape[1] - 0.5)
+    axes.set_ylim(crop.shape[0] - 0.5, -0.5)
 
 
 def frame(figure: Figure, line: Sequence) -> None:

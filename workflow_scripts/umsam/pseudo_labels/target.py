@@ -32,6 +32,20 @@ class Target:
     reason: str
 
 
+def counts_and_sums(
+    assigned: Iterable[pd.DataFrame], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Number of ROIs of each of the k clusters and the sum of their attribute, both [k].
+
+    `assigned` are a volume's ROIs each, columns cluster and attribute.
+    """
+    counts, sums = np.zeros(k, np.int64), np.zeros(k)
+    for rois in assigned:
+        counts += np.bincount(rois["cluster"], minlength=k)
+        sums += np.bincount(rois["cluster"], weights=rois["attribute"], minlength=k)
+    return counts, sums
+
+
 def mean_continuity(
     assigned: Iterable[pd.DataFrame], folders: Mapping[str, str | Path], k: int
 ) -> NDArray[np.float64]:
@@ -77,7 +91,7 @@ def choose_target(
     Parameters
     ----------
     counts, sums
-        Number of training ROIs of each cluster and the sum of their attribute, [K].
+        Of the training ROIs, as `counts_and_sums` gives them.
     near_tie
         Another cluster that is worse than the best one by at most this, is warned of.
     name
