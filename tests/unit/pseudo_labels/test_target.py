@@ -88,12 +88,12 @@ def test_an_empty_cluster_is_not_the_target_by_other_evidence():
     assert choose_target(counts, sums, 1.0, 0.1, "aspect_ratio", np.array([0, 0.1])).cluster == 1
 
 
-def test_continuity_is_the_mean_overlap_of_neighbours(tmp_path):
+def test_continuity_is_the_overlap_of_neighbours_in_the_run(tmp_path):
     """Four rows of one column each slice: cluster 1 moves by a row a slice, IoU 3 / 5."""
     masks = np.zeros((5, 1, 12, 2), bool)
     for z in range(5):
         masks[z, 0, z : z + 4, 0] = True
-    moving = [0, 1, 2, 4]  # slice 3 has no ROI: no overlap from 2 to 4
+    moving = [0, 1, 2, 4]  # slice 3 has no ROI: the run is 0 to 2, of three steps
     write_slices(tmp_path / "a", {z: masks[z] for z in moving})
     write_slices(tmp_path / "b", {z: masks[0] for z in (7, 8)})
     tables = [

@@ -22,6 +22,9 @@ ORDERS: dict[str, Callable[[pd.DataFrame, float], pd.Series]] = {
 }
 SELECTIONS = ("union", "continuous", *ORDERS)
 
+LEAST_IOU = 0.5
+"""Of two ROIs on neighbouring slices, for one to go on in the other (`continuous`)."""
+
 
 def choose(rois: pd.DataFrame, select: str, prior: float, links: Links) -> pd.DataFrame:
     """The ROIs that make the pseudo-label of one volume: rows of `rois`, by slice and index.
@@ -32,9 +35,9 @@ def choose(rois: pd.DataFrame, select: str, prior: float, links: Links) -> pd.Da
         The volume's ROIs in the target cluster; columns slice, index, distance (to the centroid),
         attribute, pixels, predicted_iou.
     select
-        union: all of them. Otherwise one a slice: continuous (`continuous`), nearest_centroid,
-        largest, best_iou (as SAM predicts it) or nearest_attribute (to the prior). Of equal ones
-        the one with the lowest index.
+        union: all of them. continuous: one of each slice of a run of slices (`continuous`).
+        Otherwise one of each slice: nearest_centroid, largest, best_iou (as SAM predicts it) or
+        nearest_attribute (to the prior). Of equal ones the one with the lowest index.
     links
         As `read_links` gives them for this `select`.
     """
@@ -48,38 +51,43 @@ def choose(rois: pd.DataFrame, select: str, prior: float, links: Links) -> pd.Da
 
 
 def continuous(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
-    """One ROI a slice, such that the IoUs of neighbouring slices' ROIs have the greatest sum.
+    """One ROI of each slice of a run of slices, such that each goes on in the next.
 
-    What looks like the target on one slice alone is seldom continued on the next. A slice without
-    an ROI interrupts the sequence. Found by dynamic programming, from the first slice to the last
-    and back (Viterbi). `rois` is sorted by slice and index.
+    Of all runs of consecutive slices and choices of ROIs the one for which the IoUs of neighbouring
+    ROIs, less `LEAST_IOU` each, have the greatest sum. So the run ends where what follows is more
+    unlike it than like it: beyond the end of an organ other things are in the cluster. What looks
+    like the target on one slice alone is seldom continued on the next. Found by dynamic programming
+    as the local alignment of sequences is (Smith and Waterman, J Mol Biol 1981). `rois` is sorted
+    by slice and index.
     """
-    candidates = [(z, group["index"]) for z, group in rois.groupby("slice")]
-    score, arrivals = np.zeros(len(candidates[0][1])), []
-    for (before, left), (z, right) in pairwise(candidates):
-        gain = np.zeros((len(left), len(right)))
-        if before == z - 1:
-            gain = links[before].loc[left, right].to_numpy()
-        total = score[:, None] + gain
-        arrivals.append(total.argmax(axis=0))
-        score = total.max(axis=0)
-    at = [int(score.argmax())]
-    for arrival in reversed(arrivals):
-        at.append(int(arrival[at[-1]]))
-    rows = [index.index[i] for (_, index), i in zip(candidates, reversed(at), strict=True)]
+    slices, scores, arrivals = [], [], []
+    for z, group in rois.groupby("slice"):
+        indices = group["index"]
+        score, arrival = np.zeros(len(indices)), np.full(len(indices), -1)
+        if slices and slices[-1][0] == z - 1:
+            gain = links[z - 1].loc[slices[-1][1], indices].to_numpy() - LEAST_IOU
+            total = scores[-1][:, None] + gain
+            score = total.max(axis=0)
+            arrival = np.where(score > 0, total.argmax(axis=0), -1)
+            score = score.clip(0)
+        slices.append((z, indices))
+        scores.append(score)
+        arrivals.append(arrival)
+    place = max(range(len(slices)), key=lambda i: scores[i].max())
+    at, rows = int(scores[place].argmax()), []
+    while at >= 0:
+        rows.insert(0, slices[place][1].index[at])
+        place, at = place - 1, int(arrivals[place][at])
     return rois.loc[rows]
 
 
-def overlaps(sequence: pd.DataFrame, links: Links) -> list[float]:
-    """IoU of each ROI of a sequence, one a slice, with the next; 0 where a slice has none between.
+def overlaps(run: pd.DataFrame, links: Links) -> list[float]:
+    """IoU of each ROI of a run, one a slice, with the next.
 
-    `sequence` has the columns slice and index, by slice.
+    `run` has the columns slice and index, of consecutive slices.
     """
-    places = sequence[["slice", "index"]].to_numpy()
-    return [
-        float(links[z].at[index, following]) if after == z + 1 else 0.0
-        for (z, index), (after, following) in pairwise(places)
-    ]
+    places = run[["slice", "index"]].to_numpy()
+    return [float(links[z].at[index, following]) for (z, index), (_, following) in pairwise(places)]
 
 
 def read_links(folder: str | Path, rois: pd.DataFrame, select: str) -> Links:

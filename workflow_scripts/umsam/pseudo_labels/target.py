@@ -51,9 +51,10 @@ def mean_continuity(
 ) -> NDArray[np.float64]:
     """How well the ROIs of each of the k clusters go on from slice to slice, [k] in 0 to 1.
 
-    In each volume the ROIs of the cluster that overlap most from slice to slice (`continuous`) are
-    taken, one a slice; the continuity is the mean IoU of each with the next, 0 across slices that
-    have none, over all volumes. An organ goes on; what is cut out by chance does not.
+    In each volume the longest-lasting run of the cluster's ROIs, one a slice (`continuous`), is
+    taken; the continuity is the mean IoU of each with the next over all slices that have an ROI
+    of the cluster, 0 for those outside of the run. An organ goes on; what is cut out by chance
+    does not.
 
     Parameters
     ----------
@@ -67,9 +68,8 @@ def mean_continuity(
         for case, rois in table.groupby("case"):
             links = read_links(folders[case], rois, "continuous")
             for cluster, members in rois.groupby("cluster"):
-                found = overlaps(continuous(members, links), links)
-                totals[cluster] += sum(found)
-                pairs[cluster] += len(found)
+                totals[cluster] += sum(overlaps(continuous(members, links), links))
+                pairs[cluster] += members["slice"].nunique() - 1
     return totals / pairs.clip(1)
 
 
