@@ -32,5 +32,14 @@ with job(snakemake):
         masks = read_slice_masks(slice_file(folder, z)).masks
         labels[z] = masks[of_slice["index"]].any(axis=0)
     write_volume(snakemake.output.pseudo_label, labels, like=volume)
+    candidates = rois["slice"].nunique()
+    if select == "continuous" and len(chosen) == 1 < candidates:
+        logging.warning(
+            "WARNING: case %s: of the ROIs in the target cluster, on %d slices, none overlaps with "
+            "one of the next slice by more than half. Where slices are so far apart, "
+            "target.select: nearest_centroid takes one of each.",
+            case,
+            candidates,
+        )
     positive = labels.any(axis=(1, 2)).sum()
     logging.info("%d of %d slices have a pseudo-label", positive, len(labels))

@@ -286,6 +286,21 @@ def test_what_goes_on_through_the_slices_is_taken(tmp_path, monkeypatch):
     np.testing.assert_array_equal(label(tmp_path, "a", "continuous").array, expected)
 
 
+def test_slices_too_far_apart_to_go_on_are_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(CLUSTERING, "k", 1)
+    places = [(20, 2, 9, 9), (25, 30, 9, 9), (5, 30, 9, 9)]
+    write_case(tmp_path, "a", [rectangles(place) for place in places])
+    per_case(tmp_path, "a")
+    cluster(tmp_path, {"a": "train"})
+    found = label(tmp_path, "a", "continuous").array
+    assert found.any(axis=(1, 2)).tolist() == [True, False, False]
+    log = (tmp_path / "logs" / "pseudo_label.log").read_text()
+    assert "case a: of the ROIs in the target cluster, on 3 slices, none overlaps" in log
+    assert "target.select: nearest_centroid" in log
+    label(tmp_path, "a", "nearest_centroid")
+    assert "WARNING" not in (tmp_path / "logs" / "pseudo_label.log").read_text()
+
+
 @pytest.mark.parametrize(("choose_by", "expected"), [("prior", 10.5), ("evidence", 10.0)])
 def test_that_it_goes_on_through_the_slices_is_evidence(tmp_path, choose_by, expected):
     """Two kinds of ROIs, told apart by their only feature: one stays, one is nearer the prior."""
