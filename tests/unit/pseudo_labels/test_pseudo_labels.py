@@ -36,7 +36,7 @@ EXPECTED = {
     "continuous": [2],
     "union": [1, 2, 4],
 }
-LINKS = {0: pd.DataFrame([[0.2, 0.6, 0.1]], [7], [1, 2, 4])}
+LINKS = {0: pd.DataFrame([[0.2, 0.9, 0.1]], [7], [1, 2, 4])}
 
 
 def places(rois):
@@ -84,15 +84,19 @@ def test_the_continuous_run_is_the_best_of_all(tmp_path_factory, seed):
     flips = rng.choice([0.16, 0.42])
     slices = {z: few ^ (rng.random((rng.integers(1, 4), 6, 7)) < flips) for z in drawn}
     folder = tmp_path_factory.mktemp("masks")
-    rois = write_slices(folder, slices).sample(frac=1, random_state=seed)
-    chosen = choose(rois, "continuous", 0.0, read_links(folder, rois.sort_index(), "continuous"))
+    rois = write_slices(folder, slices)
+    rois["distance"] = rng.uniform(1, 3, len(rois))
+    distance = rois.set_index(["slice", "index"])["distance"]
+    links = read_links(folder, rois, "continuous")
+    chosen = choose(rois.sample(frac=1, random_state=seed), "continuous", 0.0, links)
 
     def total(run):
         ious = [
             (slices[a][i] & slices[b][j]).sum() / (slices[a][i] | slices[b][j]).sum()
             for (a, i), (b, j) in pairwise(run)
         ]
-        return sum(iou - 0.5 for iou in ious)
+        far = [distance[z, index] / distance.median() for z, index in run]
+        return sum(iou - 0.5 for iou in ious) + 0.15 * sum(1 - share for share in far)
 
     runs = [range(a, b) for a in range(6) for b in range(a + 1, 7) if {*range(a, b)} <= {*drawn}]
     every = [
@@ -106,10 +110,20 @@ def test_the_continuous_run_is_the_best_of_all(tmp_path_factory, seed):
 
 def test_a_continuous_run_ends_where_the_organ_does():
     """A slice that differs within it does not end it; ROIs that never go on do, however many."""
-    rois = pd.DataFrame({"slice": range(9), "index": 0})
+    rois = pd.DataFrame({"slice": range(9), "index": 0, "distance": 2.0})
     ious = [0.2, 0.9, 0.9, 0.4, 0.9, 0.1, 0.3, 0.4]
     links = {z: pd.DataFrame([[iou]]) for z, iou in enumerate(ious)}
     assert choose(rois, "continuous", 0.0, links)["slice"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_of_things_that_go_on_alike_the_one_nearest_the_centroid():
+    """Two columns of ROIs, the same IoUs along both; in any unit of distance."""
+    rois = pd.DataFrame({"slice": [0, 0, 1, 1, 2, 2], "index": [0, 1] * 3})
+    links = {z: pd.DataFrame([[0.8, 0.1], [0.1, 0.8]]) for z in (0, 1)}
+    for unit in (1.0, 1e-6, 40.0):
+        far = rois.assign(distance=unit * np.array([3.0, 2.5, 3.0, 2.9, 2.8, 3.0]))
+        assert choose(far, "continuous", 0.0, links)["index"].tolist() == [1, 1, 1]
+    assert choose(rois.assign(distance=0.0), "continuous", 0.0, links)["index"].tolist() == [0] * 3
 
 
 def test_links_know_the_rois_by_their_index(tmp_path):

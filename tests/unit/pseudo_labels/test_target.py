@@ -97,7 +97,7 @@ def test_continuity_is_the_overlap_of_neighbours_in_the_run(tmp_path):
     write_slices(tmp_path / "a", {z: masks[z] for z in moving})
     write_slices(tmp_path / "b", {z: masks[0] for z in (7, 8)})
     tables = [
-        pd.DataFrame({"case": case, "slice": slices, "index": 0, "cluster": 1})
+        pd.DataFrame({"case": case, "slice": slices, "index": 0, "cluster": 1, "distance": 1.0})
         for case, slices in [("a", moving), ("b", [7, 8]), ("none", [])]
     ]
     folders = {case: tmp_path / case for case in ("a", "b", "none")}

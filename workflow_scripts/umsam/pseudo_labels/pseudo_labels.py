@@ -25,6 +25,10 @@ SELECTIONS = ("union", "continuous", *ORDERS)
 LEAST_IOU = 0.5
 """Of two ROIs on neighbouring slices, for one to go on in the other (`continuous`)."""
 
+NEARNESS_WEIGHT = 0.15
+"""Of the distance to the centroid, as a share of its median, against IoU. On two real data sets and
+three SAMs 0.1 to 0.2 are a plateau; it matters where SAM finds several things at one place."""
+
 
 def choose(rois: pd.DataFrame, select: str, prior: float, links: Links) -> pd.DataFrame:
     """The ROIs that make the pseudo-label of one volume: rows of `rois`, by slice and index.
@@ -56,20 +60,28 @@ def continuous(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
     Of all runs of consecutive slices and choices of ROIs the one for which the IoUs of neighbouring
     ROIs, less `LEAST_IOU` each, have the greatest sum. So the run ends where what follows is more
     unlike it than like it: beyond the end of an organ other things are in the cluster. What looks
-    like the target on one slice alone is seldom continued on the next. Found by dynamic programming
-    as the local alignment of sequences is (Smith and Waterman, J Mol Biol 1981). `rois` is sorted
-    by slice and index.
+    like the target on one slice alone is seldom continued on the next. Of ROIs that go on about
+    equally well the ones nearest the centroid are taken: a distance of the volume's median counts
+    nothing, one of 0 as much as `NEARNESS_WEIGHT` of IoU, one of twice the median as much less.
+    Found by dynamic programming as the local alignment of sequences is (Smith and Waterman, J Mol
+    Biol 1981).
+
+    Parameters
+    ----------
+    rois
+        At least one, sorted by slice and index; columns slice, index, distance (to the centroid).
     """
+    median = rois["distance"].median() or 1.0
     slices, scores, arrivals = [], [], []
     for z, group in rois.groupby("slice"):
         indices = group["index"]
-        score, arrival = np.zeros(len(indices)), np.full(len(indices), -1)
+        nearness = NEARNESS_WEIGHT * (1 - group["distance"].to_numpy() / median)
+        score, arrival = nearness, np.full(len(indices), -1)
         if slices and slices[-1][0] == z - 1:
             gain = links[z - 1].loc[slices[-1][1], indices].to_numpy() - LEAST_IOU
             total = scores[-1][:, None] + gain
-            score = total.max(axis=0)
-            arrival = np.where(score > 0, total.argmax(axis=0), -1)
-            score = score.clip(0)
+            arrival = np.where(total.max(axis=0) > 0, total.argmax(axis=0), -1)
+            score = nearness + total.max(axis=0).clip(0)
         slices.append((z, indices))
         scores.append(score)
         arrivals.append(arrival)
