@@ -3,9 +3,21 @@
 # the threads make scenes: `--set-threads pretrain_sam=16` keeps it busy.
 
 
+def sam_run_number(wildcards):
+    """1 for compact_sam_1.pt; compact_sam.pt is the last run's."""
+    return int(wildcards.run[1:]) if wildcards.run else len(config["pretraining"]["sam"])
+
+
+def sam_run(wildcards):
+    return config["pretraining"]["sam"][sam_run_number(wildcards) - 1]
+
+
 def initial_sam(wildcards):
-    """The checkpoint that the training starts from, where the settings name one."""
-    initial = config["pretraining"]["sam"].get("initial")
+    """Each run starts where the one before it ended; the first, where its settings say, if they do."""
+    number = sam_run_number(wildcards)
+    if number > 1:
+        return f"results/pretraining/compact_sam_{number - 1}.pt"
+    initial = sam_run(wildcards).get("initial")
     return ancient(initial) if initial else []
 
 
@@ -13,11 +25,13 @@ rule pretrain_sam:
     input:
         initial_sam,
     output:
-        "results/pretraining/compact_sam.pt",
+        "results/pretraining/compact_sam{run}.pt",
     log:
-        "logs/pretraining/pretrain_sam.log",
+        "logs/pretraining/pretrain_sam{run}.log",
     benchmark:
-        "results/pretraining/benchmarks/pretrain_sam.tsv"
+        "results/pretraining/benchmarks/pretrain_sam{run}.tsv"
+    wildcard_constraints:
+        run=r"|_\d+",
     conda:
         "../envs/torch.yaml"
     threads: 2
@@ -26,7 +40,7 @@ rule pretrain_sam:
         runtime=480,
         gpu=1,
     params:
-        sam=config["pretraining"]["sam"],
+        sam=sam_run,
         code=code("pretrain_sam"),
     script:
         "../workflow_scripts/pretrain_sam.py"
@@ -55,5 +69,5 @@ rule pretrain_dino:
 
 rule pretraining:
     input:
-        rules.pretrain_sam.output,
+        "results/pretraining/compact_sam.pt",
         rules.pretrain_dino.output,

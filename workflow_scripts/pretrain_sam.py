@@ -5,4 +5,5 @@ from umsam.jobs import job
 with job(snakemake):
     from umsam.pretraining.sam_training import SamTraining, pretrain
 
-    pretrain(snakemake.output[0], SamTraining(**snakemake.params.sam), snakemake.threads)
+    start = {"initial": snakemake.input[0]} if snakemake.input else {}
+    pretrain(snakemake.output[0], SamTraining(**snakemake.params.sam | start), snakemake.threads)
