@@ -16,8 +16,8 @@ from umsam.pseudo_labels.pseudo_labels import continuous, overlaps, read_links
 log = logging.getLogger(__name__)
 
 CONTINUITY_WEIGHT = 3.0
-"""Against 1 for the discrepancy, as a share of the prior, and 1 for the share of ROIs. Between 2.5
-and 4 the choices on parts of two real data sets, fetal brains and prostates, differ little."""
+"""Against 1 for the discrepancy, as a share of the prior, and 1 for the share of ROIs. Between 2
+and 3 the choices on parts of two real data sets, fetal brains and prostates, differ little."""
 
 
 @dataclass(frozen=True)
