@@ -80,8 +80,9 @@ def continuous(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
         if slices and slices[-1][0] == z - 1:
             gain = links[z - 1].loc[slices[-1][1], indices].to_numpy() - LEAST_IOU
             total = scores[-1][:, None] + gain
-            arrival = np.where(total.max(axis=0) > 0, total.argmax(axis=0), -1)
-            score = nearness + total.max(axis=0).clip(0)
+            best = total.max(axis=0)
+            arrival = np.where(best > 0, total.argmax(axis=0), -1)
+            score = nearness + best.clip(0)
         slices.append((z, indices))
         scores.append(score)
         arrivals.append(arrival)
