@@ -101,11 +101,13 @@ def now(device: str) -> float:
 
 def seconds(generator: Generator, rgb: np.ndarray, device: str) -> Seconds:
     spent = {"encoder": 0.0, "decoder": 0.0}
-    undo = [clocked(generator.sam.image_encoder, "forward", device, spent, "encoder")]
+    undo = []
     if hasattr(generator, "decoder"):
+        undo.append(clocked(generator.encoder, "encode", device, spent, "encoder"))
         for name in ("image_terms", "decode", "mask_logits"):
             undo.append(clocked(generator.decoder, name, device, spent, "decoder"))
     else:
+        undo.append(clocked(generator.sam.image_encoder, "forward", device, spent, "encoder"))
         undo.append(clocked(generator.sam.mask_decoder, "forward", device, spent, "decoder"))
     start = now(device)
     masks, _ = generator(rgb)

@@ -44,7 +44,7 @@ def make_generator(sam: Sam, settings: Mapping[str, Any]) -> Generator:
 def everything_mode(
     generator: Generator, volume: NDArray[np.float32], view: View, folder: Path, features: Path
 ) -> int:
-    """Run on every slice of a volume; write each while the next is computed.
+    """Run on every slice of a volume; meanwhile the last is written and the next prepared.
 
     Parameters
     ----------
@@ -64,9 +64,17 @@ def everything_mode(
     """
     found, stored, written = 0, None, Future()
     written.set_result(None)
-    with ThreadPoolExecutor(max_workers=1) as writer:
-        for z, image in enumerate(progress(volume, len(volume), "slices")):
-            masks, embedding = generator(to_rgb_uint8(image[view.window]))
+
+    def prepared(z: int) -> Any:
+        return generator.prepare(to_rgb_uint8(volume[z][view.window]))
+
+    with ThreadPoolExecutor(max_workers=1) as reader, ThreadPoolExecutor(max_workers=1) as writer:
+        following = reader.submit(prepared, 0)
+        for z in progress(range(len(volume)), len(volume), "slices"):
+            current = following.result()
+            if z + 1 < len(volume):
+                following = reader.submit(prepared, z + 1)
+            masks, embedding = generator.find(current)
             found += len(masks)
             if stored is None:
                 shape = (len(volume), *embedding.shape)
@@ -74,7 +82,7 @@ def everything_mode(
             stored[z] = embedding
             written.result()
             written = writer.submit(
-                write_slice_masks, slice_file(folder, z), masks.placed(view, image.shape)
+                write_slice_masks, slice_file(folder, z), masks.placed(view, volume.shape[1:])
             )
         written.result()
     stored.flush()

@@ -1,19 +1,21 @@
 """Everything mode: the masks of Meta's `SamAutomaticMaskGenerator`, in its order, for less work.
 
 The points go through `PointDecoder`; only masks whose predicted IoU passes are upscaled at all, and
-straight to the slice's size (`MaskResize`). What passes the stability score waits as bits until the
-suppression of doubles has chosen.
+straight to the slice's size (`MaskResize`). What passes the stability score waits as bits, where it
+was computed, until the suppression of doubles has chosen.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from segment_anything import SamAutomaticMaskGenerator, SamPredictor
+from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 from segment_anything.utils.amg import (
     MaskData,
@@ -25,12 +27,16 @@ from segment_anything.utils.amg import (
     uncrop_boxes_xyxy,
     uncrop_points,
 )
+from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 from torchvision.ops import box_area, nms
 
+from umsam.pseudo_labels.image_encoder import ImageEncoder
+from umsam.pseudo_labels.image_terms import ImageTerms
 from umsam.pseudo_labels.mask_resize import MaskResize
 from umsam.pseudo_labels.masks import SliceMasks
-from umsam.pseudo_labels.point_decoder import Decoded, ImageTerms, PointDecoder
+from umsam.pseudo_labels.pixels import Pixels
+from umsam.pseudo_labels.point_decoder import Decoded, PointDecoder
 
 CROP_OVERLAP = 512 / 1500  # of Meta's generator, as a share of the short side
 CROP_NMS_THRESH = 0.7
@@ -38,7 +44,7 @@ CROP_NMS_THRESH = 0.7
 
 @dataclass(frozen=True)
 class Candidates:
-    """N masks of a crop that passed the thresholds, on the CPU.
+    """N masks of a crop that passed the thresholds.
 
     `bits` uint8 [N, bytes] holds each mask row by row, eight pixels a byte; `box` int64 [N, 4] is
     x0, y0, x1, y1 (inclusive); `point` float64 [N, 2]; `predicted_iou` and `stability_score`
@@ -54,10 +60,28 @@ class Candidates:
     def __getitem__(self, chosen: Tensor) -> "Candidates":
         return Candidates(*(value[chosen] for value in vars(self).values()))
 
+    def cpu(self) -> "Candidates":
+        return Candidates(*(value.cpu() for value in vars(self).values()))
+
     @staticmethod
     def joined(parts: list["Candidates"]) -> "Candidates":
         values = zip(*(vars(part).values() for part in parts), strict=True)
         return Candidates(*map(torch.cat, values))
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of a slice: its `box` x0, y0, x1, y1, the `layer` of crops, and the part in the size
+    that the encoder sees, `image` uint8 [3, h, w]."""
+
+    box: list[int]
+    layer: int
+    image: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        x0, y0, x1, y1 = self.box
+        return y1 - y0, x1 - x0
 
 
 class FastGenerator:
@@ -67,27 +91,39 @@ class FastGenerator:
     ----------
     settings
         precision (fp32, tf32 or bf16, see `reduced`), points_per_side (m), points_per_batch (at
-        most), pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
-        crop_n_layers, min_mask_region_area; no nulls.
+        most; None: what memory holds), pred_iou_thresh, stability_score_thresh,
+        stability_score_offset, box_nms_thresh, crop_n_layers, min_mask_region_area.
     """
 
     def __init__(self, sam: Sam, settings: Mapping[str, Any]) -> None:
         self.sam, self.settings = sam, settings
-        self.predictor = SamPredictor(sam)
+        self.transform = ResizeLongestSide(sam.image_encoder.img_size)
         with torch.no_grad():
-            self.decoder = PointDecoder(sam)
+            self.encoder = ImageEncoder(sam.image_encoder)
+            self.decoder = PointDecoder(sam, pixels_for(sam, settings["precision"]))
         self.resizes: dict[tuple[int, int], MaskResize] = {}
         self.grids = build_all_layer_point_grids(
             settings["points_per_side"], settings["crop_n_layers"], 1
         )
 
     def __call__(self, rgb: NDArray[np.uint8]) -> tuple[SliceMasks, NDArray[np.float32]]:
-        """All masks of a slice, and SAM's embedding of it.
+        """`find` of a slice uint8 [H, W, 3] that is prepared first."""
+        return self.find(self.prepare(rgb))
 
-        Parameters
-        ----------
-        rgb
-            uint8 [H, W, 3].
+    def prepare(self, rgb: NDArray[np.uint8]) -> list[Crop]:
+        """The slice and its crops in the encoder's size; the device has no part in it."""
+        boxes, layers = generate_crop_boxes(
+            rgb.shape[:2], self.settings["crop_n_layers"], CROP_OVERLAP
+        )
+        crops = []
+        for (x0, y0, x1, y1), layer in zip(boxes, layers, strict=True):
+            image = self.transform.apply_image(np.ascontiguousarray(rgb[y0:y1, x0:x1]))
+            image = torch.as_tensor(image).permute(2, 0, 1).contiguous()
+            crops.append(Crop([x0, y0, x1, y1], layer, image))
+        return crops
+
+    def find(self, crops: list[Crop]) -> tuple[SliceMasks, NDArray[np.float32]]:
+        """All masks of a prepared slice, and SAM's embedding of it.
 
         Returns
         -------
@@ -98,67 +134,64 @@ class FastGenerator:
             top-left corner is the slice's: SAM pads at the right or the bottom.
         """
         with torch.no_grad(), reduced(self.settings["precision"]):
-            return self._slice(rgb)
+            return self._slice(crops)
 
-    def _slice(self, rgb: NDArray[np.uint8]) -> tuple[SliceMasks, NDArray[np.float32]]:
-        height, width = rgb.shape[:2]
-        boxes, layers = generate_crop_boxes(
-            (height, width), self.settings["crop_n_layers"], CROP_OVERLAP
-        )
-        found, masks, crops = [], [], []
-        for number, (box, layer) in enumerate(zip(boxes, layers, strict=True)):
-            x0, y0, x1, y1 = box
-            self._encode(np.ascontiguousarray(rgb[y0:y1, x0:x1]))
-            if number == 0:
-                embedding = self.predictor.features[0].cpu().numpy()
-            kept = self._crop(box, layer, (height, width))
+    def _slice(self, crops: list[Crop]) -> tuple[SliceMasks, NDArray[np.float32]]:
+        height, width = crops[0].size  # the first is the slice
+        found, masks, embeddings = [], [], []
+        for crop in crops:
+            x0, y0, x1, y1 = crop.box
+            embeddings.append(self._embedding(crop.image))
+            kept = self._crop(crop, embeddings[-1], (height, width)).cpu()
             whole = np.zeros((len(kept.box), height, width), bool)
-            whole[:, y0:y1, x0:x1] = _unpacked(kept.bits, y1 - y0, x1 - x0)
+            whole[:, y0:y1, x0:x1] = _unpacked(kept.bits, *crop.size)
             found.append(
                 replace(
                     kept,
                     bits=kept.bits[:, :0],
-                    box=uncrop_boxes_xyxy(kept.box, box),
-                    point=uncrop_points(kept.point, box),
+                    box=uncrop_boxes_xyxy(kept.box, crop.box),
+                    point=uncrop_points(kept.point, crop.box),
                 )
             )
             masks.append(whole)
-            crops.append(torch.tensor(box).expand(len(whole), 4))
         candidates, masks = Candidates.joined(found), np.concatenate(masks)
-        if len(boxes) > 1:  # of doubles in several crops the one of the smallest stays
-            scores = 1 / box_area(torch.cat(crops))
+        if len(crops) > 1:  # of doubles in several crops the one of the smallest stays
+            areas = box_area(torch.tensor([crop.box for crop in crops]))
+            counts = torch.tensor([len(each.box) for each in found])
+            scores = (1 / areas).repeat_interleave(counts)
             chosen = nms(candidates.box.float(), scores, CROP_NMS_THRESH)
             candidates, masks = candidates[chosen], masks[chosen.numpy()]
         if self.settings["min_mask_region_area"] > 0 and len(masks):
             candidates, masks = self._without_small_regions(candidates, masks)
-        return _slice_masks(candidates, masks), embedding
+        return _slice_masks(candidates, masks), embeddings[0].cpu().numpy()
 
-    def _encode(self, rgb: NDArray[np.uint8]) -> None:
-        """The predictor's image and its embedding, which is float32 in every precision."""
+    def _embedding(self, image: Tensor) -> Tensor:
+        """Of an image [3, h, w] in the encoder's size, [C, h', w']; float32 in every precision."""
         half = self.settings["precision"] == "bf16"
+        image = self.sam.preprocess(image.to(self.sam.device)[None])
         with torch.autocast(self.sam.device.type, torch.bfloat16, enabled=half):
-            self.predictor.set_image(rgb)
-        self.predictor.features = self.predictor.features.float()
+            return self.encoder.encode(image)[0].float()
 
-    def _crop(self, box: list[int], layer: int, size: tuple[int, int]) -> Candidates:
-        """The masks of the predictor's image, doubles suppressed, in the crop's coordinates."""
-        predictor = self.predictor
-        height, width = predictor.original_size
-        points = self.grids[layer] * np.array([[width, height]])
-        coordinates = predictor.transform.apply_coords(points, (height, width))
-        coordinates = torch.as_tensor(coordinates, device=self.sam.device)[:, None]
-        labels = torch.ones(len(points), 1, dtype=torch.int, device=self.sam.device)
+    def _crop(self, crop: Crop, embedding: Tensor, size: tuple[int, int]) -> Candidates:
+        """The masks of a crop of a slice of `size`, doubles suppressed, in its own coordinates."""
+        height, width = crop.size
+        device = embedding.device
+        points = self.grids[crop.layer] * np.array([[width, height]])
+        coordinates = self.transform.apply_coords(points, crop.size)
+        points = torch.as_tensor(points, device=device)
+        coordinates = torch.as_tensor(coordinates, device=device)[:, None]
+        labels = torch.ones(len(points), 1, dtype=torch.int, device=device)
         sparse, _ = self.sam.prompt_encoder(points=(coordinates, labels), boxes=None, masks=None)
-        image = self.decoder.image_terms(predictor.features[0])
-        resize = self._resize(image.size, predictor.input_size, predictor.original_size)
-        parts = [_none(height, width)]
-        for batch in torch.arange(len(points)).split(self._batch_size(image)):
-            decoded = self.decoder.decode(image, sparse[batch[0] : batch[-1] + 1])
+        image = self.decoder.image_terms(embedding)
+        resize = self._resize(image.size, tuple(crop.image.shape[1:]), crop.size)
+        parts = [_none(height, width, device)]
+        batch = self._batch_size(image)
+        for at, prompts in zip(points.split(batch), sparse.split(batch), strict=True):
+            decoded = self.decoder.decode(image, prompts)
             for which, bits, boxes, iou, stability in self._masks(image, decoded, resize):
-                point = torch.as_tensor(points)[batch[which]]
-                parts.append(Candidates(bits, boxes, point, iou, stability))
+                parts.append(Candidates(bits, boxes, at[which], iou, stability))
         found = Candidates.joined(parts)
-        found = found[~is_box_near_crop_edge(found.box, box, [0, 0, size[1], size[0]])]
+        found = found[~is_box_near_crop_edge(found.box, crop.box, [0, 0, size[1], size[0]])]
         return found[nms(found.box.float(), found.predicted_iou, self.settings["box_nms_thresh"])]
 
     def _masks(
@@ -173,13 +206,11 @@ class FastGenerator:
         wanted = torch.ones_like(decoded.predicted_iou, dtype=torch.bool)
         if settings["pred_iou_thresh"] > 0:
             wanted = decoded.predicted_iou > settings["pred_iou_thresh"]
-        points = wanted.any(dim=1).nonzero()[:, 0]
-        if not len(points):
+        which = wanted.nonzero()[:, 0]
+        if not len(which):
             return
-        wanted = wanted[points]
-        low = self.decoder.mask_logits(image, decoded.at(points), wanted)
-        which = points[wanted.nonzero()[:, 0]]
-        iou = decoded.predicted_iou[points][wanted]
+        low = self.decoder.mask_logits(image, decoded, wanted)
+        iou = decoded.predicted_iou[wanted]
         pixels = len(resize.weights[0]) * resize.columns.shape[1]
         for part in torch.arange(len(low), device=low.device).split(_masks_at_once(low, pixels)):
             logits = resize(low[part])
@@ -190,8 +221,7 @@ class FastGenerator:
                 logits, part, stability = logits[stable], part[stable], stability[stable]
             if len(logits):
                 box = _boxes(logits, threshold)
-                found = (which[part], _packed(logits > threshold), box, iou[part], stability)
-                yield tuple(value.cpu() for value in found)
+                yield which[part], _packed(logits > threshold), box, iou[part], stability
 
     def _resize(
         self, grid: tuple[int, int], used: tuple[int, int], size: tuple[int, int]
@@ -208,12 +238,14 @@ class FastGenerator:
         tokens = len(self.decoder.output_tokens) + 2
         heads = self.decoder.transformer.num_heads
         floats = tokens * heads * image.size[0] * image.size[1]
-        if self.sam.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.sam.device)
+        device = self.sam.device
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
             most = free // (10 * 4 * floats)  # ten arrays of this size at the peak
         else:
             most = 2**21 // floats
-        return max(1, min(self.settings["points_per_batch"], most))
+        return max(1, min(self.settings["points_per_batch"] or most, most))
 
     def _without_small_regions(
         self, candidates: Candidates, masks: NDArray[np.bool_]
@@ -237,25 +269,41 @@ class FastGenerator:
 def reduced(precision: str) -> Iterator[None]:
     """Let products of float32 numbers be rounded to TF32 or bfloat16; fp32 leaves all as it is.
 
-    Only where the hardware does it: TF32 on a GPU for both, bfloat16 on some processors. The
-    setting is the process's, so it is put back.
+    Only where the hardware does it: TF32 on a GPU for both, bfloat16 on some processors. On a GPU
+    PyTorch rounds in convolutions by itself; fp32 does not let it. The settings are the process's,
+    so they are put back.
     """
-    before = torch.get_float32_matmul_precision()
-    if precision != "fp32":
-        torch.set_float32_matmul_precision({"tf32": "high", "bf16": "medium"}[precision])
+    products = torch.get_float32_matmul_precision()
+    convolutions = torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision(
+        {"fp32": products, "tf32": "high", "bf16": "medium"}[precision]
+    )
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
-def _none(height: int, width: int) -> Candidates:
+def pixels_for(sam: Sam, precision: str) -> Callable[[], Pixels]:
+    """What makes the `Pixels` of a batch: the fused ones on a GPU that can have them."""
+    if sam.device.type != "cuda":
+        return Pixels
+    try:
+        from umsam.pseudo_labels.fused_pixels import FusedPixels, runs
+    except ImportError:  # PyTorch without Triton
+        return Pixels
+    return partial(FusedPixels, precision) if runs(sam, precision) else Pixels
+
+
+def _none(height: int, width: int, device: torch.device) -> Candidates:
     return Candidates(
-        bits=torch.zeros(0, -(-height * width // 8), dtype=torch.uint8),
-        box=torch.zeros(0, 4, dtype=torch.int64),
-        point=torch.zeros(0, 2, dtype=torch.float64),
-        predicted_iou=torch.zeros(0),
-        stability_score=torch.zeros(0),
+        bits=torch.zeros(0, -(-height * width // 8), dtype=torch.uint8, device=device),
+        box=torch.zeros(0, 4, dtype=torch.int64, device=device),
+        point=torch.zeros(0, 2, dtype=torch.float64, device=device),
+        predicted_iou=torch.zeros(0, device=device),
+        stability_score=torch.zeros(0, device=device),
     )
 
 
@@ -281,8 +329,13 @@ def _boxes(logits: Tensor, threshold: float) -> Tensor:
 
 
 def _packed(masks: Tensor) -> Tensor:
-    """Eight pixels a byte, [N, bytes], on the CPU."""
-    return torch.from_numpy(np.packbits(masks.flatten(1).cpu().numpy(), axis=1))
+    """Eight pixels a byte, the first in the highest bit, [N, bytes]."""
+    pixels = masks.flatten(1)
+    if pixels.device.type == "cpu":
+        return torch.from_numpy(np.packbits(pixels.numpy(), axis=1))
+    pixels = F.pad(pixels, (0, -pixels.shape[1] % 8)).view(torch.uint8).unflatten(1, (-1, 8))
+    values = 1 << torch.arange(7, -1, -1, dtype=torch.uint8, device=pixels.device)
+    return (pixels * values).sum(dim=2, dtype=torch.uint8)
 
 
 def _unpacked(bits: Tensor, height: int, width: int) -> NDArray[np.bool_]:

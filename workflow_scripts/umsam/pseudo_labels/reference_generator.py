@@ -34,14 +34,22 @@ class _Generator(SamAutomaticMaskGenerator):
 
 
 class ReferenceGenerator:
-    """Masks of slices; `settings` holds at least the keys of SETTINGS, without nulls."""
+    """Masks of slices; `settings` holds at least the keys of SETTINGS; for None Meta's default."""
 
     def __init__(self, sam: Sam, settings: Mapping[str, Any]) -> None:
         self.sam = sam
-        self.generator = _Generator(sam, **{key: settings[key] for key in SETTINGS})
+        chosen = {key: settings[key] for key in SETTINGS if settings[key] is not None}
+        self.generator = _Generator(sam, **chosen)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> tuple[SliceMasks, NDArray[np.float32]]:
-        """See `FastGenerator.__call__`."""
+        return self.find(self.prepare(rgb))
+
+    def prepare(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Nothing: Meta's generator takes the slice as it is."""
+        return rgb
+
+    def find(self, rgb: NDArray[np.uint8]) -> tuple[SliceMasks, NDArray[np.float32]]:
+        """See `FastGenerator.find`."""
         embeddings: list[torch.Tensor] = []
         hook = self.sam.image_encoder.register_forward_hook(
             lambda module, inputs, output: embeddings.append(output)
