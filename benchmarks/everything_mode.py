@@ -4,11 +4,12 @@
         [--points N] [--size 320 320] [--survivors 0.3] [--device cpu] [--precision fp32]
         [--image FILE] [--memory]
 
-Times the encoder (the same for both), the mask decoder and the rest, and compares the masks.
+Times the encoder, the mask decoder and the rest of a slice, and compares the masks. On a GPU both
+run once before they are timed, and the times are medians of three.
 Official models get random weights: nothing is downloaded, and time does not depend on them.
 `--survivors` is the share of points of which a predicted IoU passes. `--points N` runs both on N
 points of the grid and scales decoder and rest to all of them (`--quick`: 64 points, no encoder of
-an official model). Masks match at an IoU of 0.999, in tf32 and bf16 at 0.95. `--image` takes the
+an official model). Masks match at an IoU of 0.999, in the others at 0.95. `--image` takes the
 middle slice of a volume, not a generated scene. `--memory` adds the peak memory of a process of its
 own for either, with 64 points. The last line is a JSON object, of the first grid.
 """
@@ -38,7 +39,9 @@ from umsam.data.volumes import read_array  # noqa: E402
 from umsam.jobs import keep_freed_memory  # noqa: E402
 from umsam.pretraining.procedural import random_scene  # noqa: E402
 from umsam.pseudo_labels.everything_mode import GENERATORS, Generator  # noqa: E402
+from umsam.pseudo_labels.fast_generator import HALF, reduced  # noqa: E402
 from umsam.pseudo_labels.masks import SliceMasks  # noqa: E402
+from umsam.pseudo_labels.point_decoder import Decoded  # noqa: E402
 from umsam.pseudo_labels.sam import GENERATOR_DEFAULTS, load_sam  # noqa: E402
 
 
@@ -73,7 +76,8 @@ def model(name: str, device: str, quick: bool) -> Sam:
     if quick:
         builders = sys.modules["segment_anything.build_sam"]
         builders.ImageEncoderViT = lambda **arguments: StandIn()
-    sam = sam_model_registry[name](checkpoint=None).eval().to(device)
+    with torch.device(device):
+        sam = sam_model_registry[name](checkpoint=None).eval().to(device)
     # random weights predict IoUs about zero, where the generator applies no threshold
     sam.mask_decoder.iou_prediction_head.layers[-1].bias.data += 1
     return sam
@@ -103,9 +107,9 @@ def seconds(generator: Generator, rgb: np.ndarray, device: str) -> Seconds:
     spent = {"encoder": 0.0, "decoder": 0.0}
     undo = []
     if hasattr(generator, "decoder"):
-        undo.append(clocked(generator.encoder, "encode", device, spent, "encoder"))
-        for name in ("image_terms", "decode", "mask_logits"):
-            undo.append(clocked(generator.decoder, name, device, spent, "decoder"))
+        undo.append(clocked(generator, "seen", device, spent, "encoder"))
+        undo.append(clocked(generator, "decoded", device, spent, "decoder"))
+        undo.append(clocked(generator.decoder, "mask_logits", device, spent, "decoder"))
     else:
         undo.append(clocked(generator.sam.image_encoder, "forward", device, spent, "encoder"))
         undo.append(clocked(generator.sam.mask_decoder, "forward", device, spent, "decoder"))
@@ -131,13 +135,18 @@ def use_points(generator: Generator, count: int | None) -> float:
 
 def threshold(generator: Generator, rgb: np.ndarray, share: float) -> float:
     """The predicted IoU that the best mask of `share` of the points exceeds."""
-    scores: list[torch.Tensor] = []
-    decode = generator.decoder.decode
-    generator.decoder.decode = lambda *a: scores.append(decode(*a)) or scores[-1]
+    best: list[torch.Tensor] = []
+    decoded = generator.decoded
+
+    def call(prompts: torch.Tensor) -> Decoded:
+        points = decoded(prompts)
+        best.append(points.predicted_iou.amax(dim=1))
+        return points
+
+    generator.decoded = call
     generator.settings = {**generator.settings, "pred_iou_thresh": 1e9}
     generator(rgb)
-    generator.decoder.decode = decode
-    best = torch.cat([each.predicted_iou.amax(dim=1) for each in scores])
+    best = torch.cat(best)
     return float(best.quantile(1 - share)) if share < 1 else 1e-9
 
 
@@ -169,15 +178,17 @@ def operations_a_point(sam: Sam, survivors: float) -> float:
     return float(total + survivors * masks)
 
 
-def matrix_peak(device: str) -> float:
-    """Operations a second of a large matrix product, float32."""
+def matrix_peak(device: str, precision: str) -> float:
+    """Operations a second of a large matrix product."""
     n = 2048 if device == "cpu" else 8192
-    a, b = torch.randn(n, n, device=device), torch.randn(n, n, device=device)
+    kind = HALF.get(precision, torch.float32)
+    a, b = (torch.randn(n, n, device=device).to(kind) for _ in range(2))
     best = 0.0
-    for _ in range(5):
-        start = now(device)
-        a @ b
-        best = max(best, 2 * n**3 / (now(device) - start))
+    with reduced(precision):
+        for _ in range(5):
+            start = now(device)
+            a @ b
+            best = max(best, 2 * n**3 / (now(device) - start))
     return best
 
 
@@ -185,7 +196,7 @@ def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) ->
     chosen = {
         **GENERATOR_DEFAULTS["compact" if arguments.model == "compact" else "vit_b"],
         "points_per_side": m,
-        "points_per_batch": 64,
+        "points_per_batch": None,
         "box_nms_thresh": 0.7,
         "crop_n_layers": 0,
         "min_mask_region_area": 0,
@@ -197,12 +208,18 @@ def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) ->
         chosen["pred_iou_thresh"] = threshold(probe, rgb, arguments.survivors)
     if arguments.model != "compact":  # random masks have no edges to be stable at
         chosen["stability_score_thresh"] = 0.0
-    results = {}
-    for name, repeats in (("reference", 1), ("fast", 3)):
+    results, memory = {}, {}
+    gpu = arguments.device == "cuda"
+    for name, repeats in (("reference", 3 if gpu else 1), ("fast", 3)):
         generator = GENERATORS[name](sam, chosen)
         use_points(generator, arguments.points)
+        if gpu:
+            generator(rgb)
+            torch.cuda.reset_peak_memory_stats()
         runs = [seconds(generator, rgb, arguments.device) for _ in range(repeats)]
         results[name] = sorted(runs, key=lambda run: run.total)[repeats // 2]
+        if gpu:
+            memory[f"{name}_mb"] = torch.cuda.max_memory_allocated() / 2**20
     reference, fast = results["reference"], results["fast"]
     per_slice = {
         name: run.encoder + scale * (run.decoder + run.rest) for name, run in results.items()
@@ -214,6 +231,9 @@ def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) ->
     row = {
         "points_per_side": m,
         "encoder_s": fast.encoder,
+        "decoder_s": fast.decoder * scale,
+        "rest_s": fast.rest * scale,
+        "reference_encoder_s": reference.encoder,
         "reference_s": per_slice["reference"],
         "fast_s": per_slice["fast"],
         "ratio_total": per_slice["reference"] / per_slice["fast"],
@@ -223,18 +243,20 @@ def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) ->
         "ratio_postprocess": reference.rest / fast.rest,
         "matched": matched(fast.masks, reference.masks, at),
         "masks": len(reference.masks),
-        "peak_fraction": achieved / matrix_peak(arguments.device),
+        "peak_fraction": achieved / matrix_peak(arguments.device, arguments.precision),
     }
-    if arguments.memory:
-        row |= {f"{name}_mb": peak_memory(name, rgb, chosen, arguments) for name in GENERATORS}
-        print(f"     peak memory: {row['reference_mb']:.0f} MB, {row['fast_mb']:.0f} MB")
+    if arguments.memory and not gpu:
+        memory = {f"{name}_mb": peak_memory(name, rgb, chosen, arguments) for name in GENERATORS}
+    row |= memory
     print(
-        f"{m:4d} {row['masks']:6d} {fast.encoder:9.2f} {row['reference_s']:12.2f} "
-        f"{row['fast_s']:8.2f} {row['ratio_total']:8.1f} {row['ratio_without_encoder']:12.1f} "
+        f"{m:4d} {row['masks']:6d} {fast.encoder:9.3f} {row['reference_s']:12.3f} "
+        f"{row['fast_s']:8.3f} {row['ratio_total']:8.1f} {row['ratio_without_encoder']:12.1f} "
         f"{row['ratio_decoder']:8.1f} {row['ratio_postprocess']:8.1f} {row['matched']:8.3f} "
         f"{row['peak_fraction']:8.2f}",
         flush=True,
     )
+    if memory:
+        print(f"     peak memory: {row['reference_mb']:.0f} MB, {row['fast_mb']:.0f} MB")
     return row
 
 
@@ -274,7 +296,7 @@ def main() -> None:
     parser.add_argument("--survivors", type=float, default=None)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument(
-        "--precision", default="fp32", choices=["fp32", "tf32", "bf16"], help="of the fast"
+        "--precision", default="fp32", choices=["fp32", "tf32", "bf16", "fp16"], help="of the fast"
     )
     parser.add_argument("--image", type=Path, default=None)
     parser.add_argument("--memory", action="store_true", help="Linux alone")
@@ -288,6 +310,7 @@ def main() -> None:
         torch.set_num_threads(2)
         torch.set_flush_denormal(True)  # as in the pipeline, and for both generators
         keep_freed_memory()
+    torch.backends.cudnn.allow_tf32 = False  # the reference's convolutions are float32 too
     sam = model(arguments.model, arguments.device, arguments.quick)
     rgb = slice_of(arguments.image) if arguments.image else scene(arguments.size)
     size = " x ".join(map(str, rgb.shape[:2]))

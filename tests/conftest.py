@@ -12,6 +12,9 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; read when torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+if not Path("/dev/nvidia0").exists():  # GPU kernels are interpreted; read when Triton is imported
+    os.environ["TRITON_INTERPRET"] = "1"
+
 ROOT = Path(__file__).parents[1]
 PARTS = (
     "Snakefile",

@@ -15,7 +15,7 @@ from tiny_sam import SETTINGS, tiny_sam
 
 from umsam.data.intensity import normalise, to_rgb_uint8
 from umsam.data.phantoms import phantom_case
-from umsam.pseudo_labels import pixels
+from umsam.pseudo_labels import fast_generator, pixels
 from umsam.pseudo_labels.fast_generator import FastGenerator
 from umsam.pseudo_labels.reference_generator import ReferenceGenerator
 from umsam.pseudo_labels.sam import generator_settings, load_sam
@@ -172,6 +172,13 @@ def _once(known, encode, image):
     if key not in known:
         known[key] = encode(image)
     return known[key]
+
+
+@pytest.mark.parametrize("pixels", [1, 8, 77])
+def test_bits_are_numpys(pixels):
+    masks = torch.rand(5, pixels) < 0.4
+    expected = np.packbits(masks.numpy(), axis=1)
+    assert np.array_equal(fast_generator._packed_by_torch(masks).numpy(), expected)
 
 
 def test_no_mask_is_no_error(sam):

@@ -4,34 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from tiny_sam import random_sam
 
 from umsam.pseudo_labels.mask_resize import MaskResize, resize_matrix
 from umsam.pseudo_labels.pixels import _per_head
 from umsam.pseudo_labels.point_decoder import PointDecoder
-
-
-class NoEncoder(torch.nn.Module):
-    img_size = 64
-
-
-def random_sam(seed, grid=(4, 4), channels=32, heads=4, depth=2, downsample=2, outputs=3):
-    """A decoder whose norms and biases are random too: a trained one's are not ones and zeros."""
-    torch.manual_seed(seed)
-    transformer = TwoWayTransformer(
-        depth, channels, heads, mlp_dim=48, attention_downsample_rate=downsample
-    )
-    decoder = MaskDecoder(
-        transformer_dim=channels,
-        transformer=transformer,
-        num_multimask_outputs=outputs,
-        iou_head_hidden_dim=24,
-    )
-    for name, parameter in decoder.named_parameters():
-        if "norm" in name or "bias" in name:
-            parameter.data += 0.3 * torch.randn_like(parameter)
-    prompts = PromptEncoder(channels, grid, (64, 64), mask_in_chans=4)
-    return Sam(NoEncoder(), prompts, decoder, [0.0] * 3, [1.0] * 3).eval()
 
 
 def both(sam, points, seed=0, size=1.0):

@@ -48,3 +48,26 @@ def tiny_sam(checkpoint=None, channels=CHANNELS):
         pixel_mean=[123.675, 116.28, 103.53],
         pixel_std=[58.395, 57.12, 57.375],
     ).eval()
+
+
+class NoEncoder(torch.nn.Module):
+    img_size = 64
+
+
+def random_sam(seed, grid=(4, 4), channels=32, heads=4, depth=2, downsample=2, outputs=3):
+    """A decoder whose norms and biases are random too: a trained one's are not ones and zeros."""
+    torch.manual_seed(seed)
+    transformer = TwoWayTransformer(
+        depth, channels, heads, mlp_dim=48, attention_downsample_rate=downsample
+    )
+    decoder = MaskDecoder(
+        transformer_dim=channels,
+        transformer=transformer,
+        num_multimask_outputs=outputs,
+        iou_head_hidden_dim=24,
+    )
+    for name, parameter in decoder.named_parameters():
+        if "norm" in name or "bias" in name:
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    prompts = PromptEncoder(channels, grid, (64, 64), mask_in_chans=4)
+    return Sam(NoEncoder(), prompts, decoder, [0.0] * 3, [1.0] * 3).eval()

@@ -31,15 +31,19 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 from torchvision.ops import box_area, nms
 
+from umsam.errors import InputError
 from umsam.pseudo_labels.image_encoder import ImageEncoder
 from umsam.pseudo_labels.image_terms import ImageTerms
 from umsam.pseudo_labels.mask_resize import MaskResize
 from umsam.pseudo_labels.masks import SliceMasks
 from umsam.pseudo_labels.pixels import Pixels
 from umsam.pseudo_labels.point_decoder import Decoded, PointDecoder
+from umsam.pseudo_labels.recorded import Recorded
 
 CROP_OVERLAP = 512 / 1500  # of Meta's generator, as a share of the short side
 CROP_NMS_THRESH = 0.7
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}  # numbers of the encoder
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,8 @@ class FastGenerator:
     Parameters
     ----------
     settings
-        precision (fp32, tf32 or bf16, see `reduced`), points_per_side (m), points_per_batch (at
-        most; None: what memory holds), pred_iou_thresh, stability_score_thresh,
+        precision (fp32, tf32, bf16 or fp16, see `reduced`), points_per_side (m), points_per_batch
+        (at most; None: what memory holds), pred_iou_thresh, stability_score_thresh,
         stability_score_offset, box_nms_thresh, crop_n_layers, min_mask_region_area.
     """
 
@@ -101,6 +105,9 @@ class FastGenerator:
         with torch.no_grad():
             self.encoder = ImageEncoder(sam.image_encoder)
             self.decoder = PointDecoder(sam, pixels_for(sam, settings["precision"]))
+        self.seen = Recorded(self._seen)  # by the encoder
+        self.decoded = Recorded(lambda prompts: self.decoder.decode(self.image, prompts))
+        self.points_at_once = 0
         self.resizes: dict[tuple[int, int], MaskResize] = {}
         self.grids = build_all_layer_point_grids(
             settings["points_per_side"], settings["crop_n_layers"], 1
@@ -138,11 +145,13 @@ class FastGenerator:
 
     def _slice(self, crops: list[Crop]) -> tuple[SliceMasks, NDArray[np.float32]]:
         height, width = crops[0].size  # the first is the slice
-        found, masks, embeddings = [], [], []
+        found, masks, embedding = [], [], None
         for crop in crops:
             x0, y0, x1, y1 = crop.box
-            embeddings.append(self._embedding(crop.image))
-            kept = self._crop(crop, embeddings[-1], (height, width)).cpu()
+            image = crop.image.to(self.sam.device)
+            features, self.image = self.seen(self.sam.preprocess(image[None]))
+            embedding = features.clone() if embedding is None else embedding
+            kept = self._crop(crop, (height, width)).cpu()
             whole = np.zeros((len(kept.box), height, width), bool)
             whole[:, y0:y1, x0:x1] = _unpacked(kept.bits, *crop.size)
             found.append(
@@ -163,31 +172,40 @@ class FastGenerator:
             candidates, masks = candidates[chosen], masks[chosen.numpy()]
         if self.settings["min_mask_region_area"] > 0 and len(masks):
             candidates, masks = self._without_small_regions(candidates, masks)
-        return _slice_masks(candidates, masks), embeddings[0].cpu().numpy()
+        embedding = embedding.cpu().numpy()
+        if not np.isfinite(embedding).all():
+            raise InputError(
+                f"sam.precision {self.settings['precision']}: the encoder's numbers are too large "
+                "for it with these weights. Take bf16 or tf32."
+            )
+        return _slice_masks(candidates, masks), embedding
 
-    def _embedding(self, image: Tensor) -> Tensor:
-        """Of an image [3, h, w] in the encoder's size, [C, h', w']; float32 in every precision."""
-        half = self.settings["precision"] == "bf16"
-        image = self.sam.preprocess(image.to(self.sam.device)[None])
-        with torch.autocast(self.sam.device.type, torch.bfloat16, enabled=half):
-            return self.encoder.encode(image)[0].float()
+    def _seen(self, image: Tensor) -> tuple[Tensor, ImageTerms]:
+        """The embedding [C, h, w] of an image [1, 3, S, S], float32, and what it is to points."""
+        half, device = HALF.get(self.settings["precision"]), self.sam.device.type
+        if half == torch.float16 and device == "cpu":
+            half = None  # no processor gains by it
+        with torch.autocast(device, half, enabled=half is not None, cache_enabled=False):
+            embedding = self.encoder.encode(image)[0].float()
+        return embedding, self.decoder.image_terms(embedding)
 
-    def _crop(self, crop: Crop, embedding: Tensor, size: tuple[int, int]) -> Candidates:
+    def _crop(self, crop: Crop, size: tuple[int, int]) -> Candidates:
         """The masks of a crop of a slice of `size`, doubles suppressed, in its own coordinates."""
         height, width = crop.size
-        device = embedding.device
+        device, image = self.sam.device, self.image
         points = self.grids[crop.layer] * np.array([[width, height]])
         coordinates = self.transform.apply_coords(points, crop.size)
         points = torch.as_tensor(points, device=device)
         coordinates = torch.as_tensor(coordinates, device=device)[:, None]
         labels = torch.ones(len(points), 1, dtype=torch.int, device=device)
         sparse, _ = self.sam.prompt_encoder(points=(coordinates, labels), boxes=None, masks=None)
-        image = self.decoder.image_terms(embedding)
         resize = self._resize(image.size, tuple(crop.image.shape[1:]), crop.size)
         parts = [_none(height, width, device)]
-        batch = self._batch_size(image)
-        for at, prompts in zip(points.split(batch), sparse.split(batch), strict=True):
-            decoded = self.decoder.decode(image, prompts)
+        if not self.points_at_once:
+            self.points_at_once = self._batch_size(image)
+        batches = (each.split(self.points_at_once) for each in (points, sparse))
+        for at, prompts in zip(*batches, strict=True):
+            decoded = self.decoded(prompts)
             for which, bits, boxes, iou, stability in self._masks(image, decoded, resize):
                 parts.append(Candidates(bits, boxes, at[which], iou, stability))
         found = Candidates.joined(parts)
@@ -269,15 +287,13 @@ class FastGenerator:
 def reduced(precision: str) -> Iterator[None]:
     """Let products of float32 numbers be rounded to TF32 or bfloat16; fp32 leaves all as it is.
 
-    Only where the hardware does it: TF32 on a GPU for both, bfloat16 on some processors. On a GPU
+    Only where the hardware does it: TF32 on a GPU for all, bfloat16 on some processors. On a GPU
     PyTorch rounds in convolutions by itself; fp32 does not let it. The settings are the process's,
     so they are put back.
     """
     products = torch.get_float32_matmul_precision()
     convolutions = torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision(
-        {"fp32": products, "tf32": "high", "bf16": "medium"}[precision]
-    )
+    torch.set_float32_matmul_precision({"fp32": products, "bf16": "medium"}.get(precision, "high"))
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
     try:
         yield
@@ -333,6 +349,11 @@ def _packed(masks: Tensor) -> Tensor:
     pixels = masks.flatten(1)
     if pixels.device.type == "cpu":
         return torch.from_numpy(np.packbits(pixels.numpy(), axis=1))
+    return _packed_by_torch(pixels)
+
+
+def _packed_by_torch(pixels: Tensor) -> Tensor:
+    """`np.packbits` of [N, pixels]."""
     pixels = F.pad(pixels, (0, -pixels.shape[1] % 8)).view(torch.uint8).unflatten(1, (-1, 8))
     values = 1 << torch.arange(7, -1, -1, dtype=torch.uint8, device=pixels.device)
     return (pixels * values).sum(dim=2, dtype=torch.uint8)

@@ -2,7 +2,7 @@
 
 The arrays of all heads, tokens and pixels, which `Pixels` writes and reads again at each step of
 its arithmetic, are read once a pass or never exist (`pixel_kernels.py`). Of them only the mixtures
-are kept, in half the bytes where the precision is bf16.
+are kept, in half the bytes where the precision is a half one.
 """
 
 import logging
@@ -39,7 +39,8 @@ class Arithmetic:
 # fp32 has none: its products are too slow for the kernels to gain by.
 ARITHMETIC = {
     "tf32": Arithmetic(torch.float32, tl.float32, 32),
-    "bf16": Arithmetic(torch.bfloat16, tl.bfloat16, 64),
+    "bf16": Arithmetic(torch.float16, tl.float16, 64),  # a decoder's numbers are not large
+    "fp16": Arithmetic(torch.float16, tl.float16, 64),
 }
 
 
@@ -133,10 +134,11 @@ class FusedPixels(Pixels):
         overlaps = [self._kept(each) for each in terms.overlaps]
         first, last = self.vectors[0], self.vectors[-1]
         grams = [first @ first.mT, 2 * (last @ first.mT), last @ last.mT][: 1 + 2 * self.layers]
+        grams = torch.stack(grams, 1) / len(norm.weight)
         scale = keys.new_empty(len(keys), pixels)
         kernels.normalise[grid](
             terms.square, overlaps[0], overlaps[-1], coordinates[0], coordinates[-1],
-            torch.stack(grams, 1), self.mixtures, self.scale, scale, pixels, norm.eps,
+            grams, self.mixtures, self.scale, scale, pixels, norm.eps,
             LAYERS=self.layers, DEPTH=DEPTH, CHANNELS=len(norm.weight), SPAN=SPAN, **sizes,
             **self._how(),
         )  # fmt: skip

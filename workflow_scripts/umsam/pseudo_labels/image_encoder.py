@@ -1,8 +1,8 @@
 """Meta's image encoder, with its weights and its numbers, for less time and memory.
 
 segment_anything looks the relative positions of a block up anew for each image, on the CPU, and
-writes a block's attention [heads, tokens, tokens] six times. Here they are looked up once. In
-float32 the attention is written twice. In half precision it is never written: a score
+writes a block's attention [heads, tokens, tokens] six times. Here they are looked up once, and the
+attention need never be written: a score
 
     q k + (rows of q)[row of k] + (columns of q)[column of k]
 
@@ -69,34 +69,31 @@ def _attention(attention: Attention, positions: Positions | None, x: Tensor) -> 
     """Attention within images or windows [B, H, W, C]."""
     batch, height, width, _ = x.shape
     qkv = attention.qkv(x).view(batch, height * width, 3, attention.num_heads, -1)
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).flatten(1, 2)
-    if positions is None:
-        x = F.scaled_dot_product_attention(q, k, v, scale=attention.scale)
-    else:
-        at = q.unflatten(1, (height, width))
-        rows = torch.einsum("bhwc,hkc->bhwk", at, positions[0]).contiguous()
-        columns = torch.einsum("bhwc,wkc->bhwk", at, positions[1]).contiguous()
-        attend = _attend if x.dtype == torch.float32 else _attend_fused
-        x = attend(q * attention.scale, k, v, rows, columns)
-    x = x.unflatten(0, (batch, -1)).transpose(1, 2).reshape(batch, height, width, -1)
-    return attention.proj(x)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    queries, keys = [q * attention.scale], [k]
+    if positions is not None:
+        at = q.unflatten(2, (height, width))
+        rows = torch.einsum("bnhwc,hkc->bnhwk", at, positions[0])
+        columns = torch.einsum("bnhwc,wkc->bnhwk", at, positions[1])
+        here = {"dtype": k.dtype, "device": k.device}
+        row = torch.eye(height, **here).repeat_interleave(width, 0)
+        column = torch.eye(width, **here).repeat(height, 1)
+        queries += [rows.flatten(2, 3), columns.flatten(2, 3)]
+        keys += [each.expand(*k.shape[:2], -1, -1) for each in (row, column)]
+    x = _attend(queries, keys, v)
+    return attention.proj(x.transpose(1, 2).reshape(batch, height, width, -1))
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Attention [N, H W, d] with scores for a key's row and column, [N, H, W, H or W]."""
-    scores = (rows[..., :, None] + columns[..., None, :]).flatten(3).flatten(1, 2)
-    return torch.softmax(scores.baddbmm_(q, k.mT), dim=-1) @ v
-
-
-def _attend_fused(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The same without the array of scores (see the module's docstring)."""
-    height, width = rows.shape[-1], columns.shape[-1]
-    row = torch.eye(height, dtype=k.dtype, device=k.device).repeat_interleave(width, 0)
-    column = torch.eye(width, dtype=k.dtype, device=k.device).repeat(height, 1)
-    q = torch.cat([q, rows.flatten(1, 2), columns.flatten(1, 2)], dim=-1)
-    k = torch.cat([k, torch.cat([row, column], 1).expand(len(k), -1, -1)], dim=-1)
+def _attend(queries: list[Tensor], keys: list[Tensor], values: Tensor) -> Tensor:
+    """Attention [B, heads, N, d] of vectors that are given in parts."""
+    if values.is_cuda and values.dtype == torch.float32:  # the fused kernel imitates its products
+        return torch.softmax(torch.cat(queries, -1) @ torch.cat(keys, -1).mT, dim=-1) @ values
     # fused kernels take vectors of one length, a multiple of eight
-    length = -(-q.shape[-1] // 8) * 8
-    size = v.shape[-1]
-    q, k, v = (F.pad(each, (0, length - each.shape[-1]))[None] for each in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0)[0, ..., :size]
+    size = sum(part.shape[-1] for part in queries)
+    length = -(-size // 8) * 8
+    nothing = values.new_zeros(1).expand(*values.shape[:3], length)
+    q, k, v = (
+        torch.cat([*parts, nothing[..., sum(part.shape[-1] for part in parts) :]], dim=-1)
+        for parts in (queries, keys, [values])
+    )
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., : values.shape[-1]]

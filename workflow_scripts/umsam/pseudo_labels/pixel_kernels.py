@@ -168,8 +168,8 @@ def normalise(
     """The scale of the norm after layer LAYERS, from the squares of E + C B.
 
     square [n]; overlaps of a layer's basis with E, [H, D + 1, n]; coordinates [P, R, D], a last one
-    being 1; grams [P, 3, R, R] (or [P, 1, R, R] if LAYERS is 0): vectors 0 with 0, 1 with 0
-    (twice), 1 with 1; mixtures [P, DEPTH, R, n]; scale and new_scale [P, n].
+    being 1; grams [P, 3, R, R] (or [P, 1, R, R] if LAYERS is 0), means over the channels: vectors
+    0 with 0, 1 with 0 (twice), 1 with 1; mixtures [P, DEPTH, R, n]; scale and new_scale [P, n].
     """
     point = tl.program_id(0).to(tl.int64)
     row, column = tl.arange(0, R), tl.arange(0, WIDTH)
@@ -189,19 +189,20 @@ def normalise(
         mixture_0 = _tile(mixtures + point * DEPTH * R * n, row, pixel, inside, n)
         overlap = _tile(overlaps_0, basis, pixel, inside, n)
         products = _product(own_0, overlap, MULTIPLY)
-        products = 2 * (products + _tile(overlaps_0, constant, pixel, inside, n))
+        products += _tile(overlaps_0, constant, pixel, inside, n)
+        products *= 2 / CHANNELS
         products += _product(gram_00, mixture_0, MULTIPLY)
-        variance = tl.load(square + pixel, mask=inside, other=0.0)
+        variance = tl.load(square + pixel, mask=inside, other=0.0) / CHANNELS
         variance += tl.sum(products * mixture_0, axis=0)
         if LAYERS > 0:
             mixture_1 = _tile(mixtures + (point * DEPTH + 1) * R * n, row, pixel, inside, n)
             overlap = _tile(overlaps_1, basis, pixel, inside, n)
             products = _product(own_1, overlap, MULTIPLY)
-            products = 2 * (products + _tile(overlaps_1, constant, pixel, inside, n))
+            products += _tile(overlaps_1, constant, pixel, inside, n)
+            products *= 2 / CHANNELS
             products += _product(gram_10, mixture_0, MULTIPLY)
             products += _product(gram_11, mixture_1, MULTIPLY)
             variance += tl.sum(products * mixture_1, axis=0)
-        variance /= CHANNELS
         if LAYERS > 0:
             s = tl.load(scale + point * n + pixel, mask=inside, other=0.0)
             result = s * tl.rsqrt(variance * s * s + eps)
