@@ -255,3 +255,12 @@ def matched(found, expected):
     """Share of the expected masks that a found one covers at an IoU of 0.95."""
     best = [max((m & e).sum() / (m | e).sum() for m in found.masks) for e in expected.masks]
     return np.mean(np.array(best) >= 0.95)
+
+
+def test_a_grey_slice_is_prepared_as_metas_predictor_does(sam):
+    colour = np.random.default_rng(2).integers(0, 255, (40, 56, 3), np.uint8)
+    for rgb in (noise(40, 56), colour):
+        (crop,) = FastGenerator(sam, SETTINGS).prepare(rgb)
+        expected = SamPredictor(sam).transform.apply_image(rgb)
+        assert np.array_equal(crop.image.expand(3, -1, -1).permute(1, 2, 0), expected)
+    assert len(crop.image) == 3

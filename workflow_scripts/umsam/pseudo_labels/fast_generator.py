@@ -76,7 +76,7 @@ class Candidates:
 @dataclass(frozen=True)
 class Crop:
     """A part of a slice: its `box` x0, y0, x1, y1, the `layer` of crops, and the part in the size
-    that the encoder sees, `image` uint8 [3, h, w]."""
+    that the encoder sees, `image` uint8 [3, h, w], or [1, h, w] where its channels are equal."""
 
     box: list[int]
     layer: int
@@ -105,8 +105,9 @@ class FastGenerator:
         with torch.no_grad():
             self.encoder = ImageEncoder(sam.image_encoder)
             self.decoder = PointDecoder(sam, pixels_for(sam, settings["precision"]))
-        self.seen = Recorded(self._seen)  # by the encoder
-        self.decoded = Recorded(lambda prompts: self.decoder.decode(self.image, prompts))
+        pool = torch.cuda.graph_pool_handle() if sam.device.type == "cuda" else None
+        self.seen = Recorded(self._seen, pool)  # by the encoder
+        self.decoded = Recorded(self._decoded, pool)
         self.points_at_once = 0
         self.resizes: dict[tuple[int, int], MaskResize] = {}
         self.grids = build_all_layer_point_grids(
@@ -122,10 +123,12 @@ class FastGenerator:
         boxes, layers = generate_crop_boxes(
             rgb.shape[:2], self.settings["crop_n_layers"], CROP_OVERLAP
         )
+        if (rgb == rgb[..., :1]).all():  # a grey slice is resized once
+            rgb = rgb[..., 0]
         crops = []
         for (x0, y0, x1, y1), layer in zip(boxes, layers, strict=True):
             image = self.transform.apply_image(np.ascontiguousarray(rgb[y0:y1, x0:x1]))
-            image = torch.as_tensor(image).permute(2, 0, 1).contiguous()
+            image = torch.as_tensor(np.moveaxis(np.atleast_3d(image), 2, 0).copy())
             crops.append(Crop([x0, y0, x1, y1], layer, image))
         return crops
 
@@ -188,6 +191,10 @@ class FastGenerator:
         with torch.autocast(device, half, enabled=half is not None, cache_enabled=False):
             embedding = self.encoder.encode(image)[0].float()
         return embedding, self.decoder.image_terms(embedding)
+
+    def _decoded(self, prompts: Tensor) -> Decoded:
+        """Points by their prompts [P, N, C], in the image seen last."""
+        return self.decoder.decode(self.image, prompts)
 
     def _crop(self, crop: Crop, size: tuple[int, int]) -> Candidates:
         """The masks of a crop of a slice of `size`, doubles suppressed, in its own coordinates."""

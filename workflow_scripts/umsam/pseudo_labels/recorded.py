@@ -19,10 +19,13 @@ class Recorded(Generic[T]):
     The function must not wait for the GPU, and its work must depend on the shapes alone. **The
     result is the same object each time**: the next call overwrites it. On a CPU the function is
     called.
+
+    Functions that are called in turn may share a `pool` of memory (`torch.cuda.graph_pool_handle`);
+    then a call also overwrites what functions recorded after this one returned.
     """
 
-    def __init__(self, function: Callable[..., T]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[..., T], pool: Any = None) -> None:
+        self.function, self.pool = function, pool
         self.recordings: dict[Any, tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], T]] = {}
 
     def __call__(self, *tensors: Tensor) -> T:
@@ -45,6 +48,6 @@ class Recorded(Generic[T]):
             self.function(*inputs)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self.pool):
             result = self.function(*inputs)
         return graph, inputs, result
