@@ -60,7 +60,7 @@ def test_float32_is_the_cpus_and_metas(slices):
 
 def test_batches_do_not_matter(slices):
     whole = masks(FastGenerator, "cuda", "fp32", slices[:1])
-    parts = masks(FastGenerator, "cuda", "fp32", slices[:1], batch=37)
+    parts = masks(FastGenerator, "cuda", "fp32", slices[:1], batch=37)  # 256 = 6 x 37 + 34
     assert np.array_equal(whole[0].point, parts[0].point)
     assert matched(parts, whole, 0.999) == 1
 

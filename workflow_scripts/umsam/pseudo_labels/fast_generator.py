@@ -209,7 +209,7 @@ class FastGenerator:
         resize = self._resize(image.size, tuple(crop.image.shape[1:]), crop.size)
         parts = [_none(height, width, device)]
         if not self.points_at_once:
-            self.points_at_once = self._batch_size(image)
+            self.points_at_once = self._batch_size(image, len(points))
         batches = (each.split(self.points_at_once) for each in (points, sparse))
         for at, prompts in zip(*batches, strict=True):
             decoded = self.decoded(prompts)
@@ -258,8 +258,11 @@ class FastGenerator:
             self.resizes[size] = MaskResize(low, square, used, size, device)
         return self.resizes[size]
 
-    def _batch_size(self, image: ImageTerms) -> int:
-        """Points at once: what the cache holds, or the GPU's free memory, up to the setting."""
+    def _batch_size(self, image: ImageTerms, points: int) -> int:
+        """Points at once: what the cache holds, or the GPU's free memory, up to the setting.
+
+        All batches are of about one size, which a GPU's recordings ask for.
+        """
         tokens = len(self.decoder.output_tokens) + 2
         heads = self.decoder.transformer.num_heads
         floats = tokens * heads * image.size[0] * image.size[1]
@@ -268,9 +271,12 @@ class FastGenerator:
             free, _ = torch.cuda.mem_get_info(device)
             free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
             most = free // (10 * 4 * floats)  # ten arrays of this size at the peak
+            # More at once are no faster. Without the kernels a point takes twice the memory.
+            enough = 2 ** (27 if self.settings["precision"] == "fp32" else 28) // floats
         else:
-            most = 2**21 // floats
-        return max(1, min(self.settings["points_per_batch"] or most, most))
+            most = enough = 2**21 // floats
+        most = max(1, min(self.settings["points_per_batch"] or enough, most))
+        return -(-points // -(-points // most))
 
     def _without_small_regions(
         self, candidates: Candidates, masks: NDArray[np.bool_]
