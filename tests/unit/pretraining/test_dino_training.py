@@ -20,7 +20,7 @@ from umsam.pretraining.dino_training import (
 
 TINY = DinoSettings(
     steps=2, batch_size=2, images=3, regions=3, global_size=24, local_size=16, locals=2, out_dim=32,
-    learning_rate=1e-3, warmup=0.5, bfloat16=False,
+    learning_rate=1e-3, warmup=0.5, cls_weight=0.1, bfloat16=False,
 )  # fmt: skip
 
 
