@@ -4,7 +4,7 @@ ADAPTED = [
     name
     for name in config["datasets"]
     for chosen in [or_stop(configuration.resolve, config, name)]
-    if chosen["dino"]["adapt"] and chosen["clustering"]["features"] == "dino"
+    if chosen["dino"]["adapt"] and chosen["clustering"]["features"] != "sam"
 ]
 
 
@@ -51,6 +51,7 @@ ruleorder: adapted_features > dino_features
 # A rule of its own, because on a cluster dino_features shares a submission with what comes before.
 use rule dino_features as adapted_features with:
     input:
+        unpack(sam_source),
         dino_weights="results/{dataset}/dino/adapted.pt",
         volume="results/{dataset}/volumes/{case}.nii.gz",
         masks="results/{dataset}/sam_masks/{case}",
@@ -62,8 +63,8 @@ use rule dino_features as adapted_features with:
     wildcard_constraints:
         dataset=one_of(ADAPTED),
     params:
-        source="dino",
+        source=setting("clustering.features"),
         dino=adapted_dino,
-        field_of_view=None,
+        field_of_view=view_of_features,
         rim=setting("clustering.rim"),
         code=code("dino_features"),

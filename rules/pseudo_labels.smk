@@ -38,30 +38,35 @@ def training_case_names(wildcards):
     return cases(wildcards.dataset, "train")
 
 
-def pools_sam(wildcards):
-    """Whether the ROIs' features are pooled from SAM's embedding, not from DINO's."""
-    return setting("clustering.features")(wildcards) == "sam"
+def pools(wildcards, model):
+    """Whether the ROIs' features are pooled from a map of the model, sam or dino."""
+    return setting("clustering.features")(wildcards) in (model, "both")
+
+
+def sam_source(wildcards):
+    """The embedding that SAM left, where features are pooled from it."""
+    embedding = f"results/{wildcards.dataset}/sam_features/{wildcards.case}.npy"
+    return {"sam_features": embedding} if pools(wildcards, "sam") else {}
 
 
 def feature_source(wildcards):
-    """What the ROIs' features are pooled from: DINO's checkpoint, or the embedding that SAM left."""
-    if pools_sam(wildcards):
-        return {"sam_features": f"results/{wildcards.dataset}/sam_features/{wildcards.case}.npy"}
-    return {"dino_weights": ancient(dino_weights_of(wildcards))} if dino_weights_of(wildcards) else {}
+    """What the ROIs' features are pooled from: SAM's embedding, DINO's checkpoint."""
+    weights = dino_weights_of(wildcards) if pools(wildcards, "dino") else None
+    return sam_source(wildcards) | ({"dino_weights": ancient(weights)} if weights else {})
 
 
 def dino_settings(wildcards):
     """Nothing where the features are SAM's: another DINO is then no reason to pool again."""
-    return None if pools_sam(wildcards) else dino_identity(wildcards.dataset)
+    return dino_identity(wildcards.dataset) if pools(wildcards, "dino") else None
 
 
 def view_of_features(wildcards):
     """The part of a slice that SAM's embedding shows; DINO sees all of it."""
-    return setting("sam.field_of_view")(wildcards) if pools_sam(wildcards) else None
+    return setting("sam.field_of_view")(wildcards) if pools(wildcards, "sam") else None
 
 
 def dino_gpus(wildcards):
-    return 0 if pools_sam(wildcards) else 1
+    return 1 if pools(wildcards, "dino") else 0
 
 
 # Weights are ancient: their time stamps say nothing, a fresh clone sets them all anew.

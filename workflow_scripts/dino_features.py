@@ -9,23 +9,24 @@ with job(snakemake):
 
     from umsam.data.volumes import read_volume
     from umsam.files import whole
-    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
-    from umsam.pseudo_labels.roi_features import in_square, rims, roi_features
+    from umsam.pseudo_labels.roi_features import joined, pooled
     from umsam.pseudo_labels.shape_priors import read_rois
 
     rois = read_rois(snakemake.input.rois)
     valid = rois[rois["valid"]].sort_values(["slice", "index"])
     slices = valid["slice"].unique().tolist()  # only these need a feature map
     volume = read_volume(snakemake.input.volume)
-    of_sam = snakemake.params.source == "sam"
-    if of_sam:
+    where = (valid, snakemake.input.masks, snakemake.params.rim)
+    parts = []
+    if snakemake.params.source in ("sam", "both"):
         from umsam.pseudo_labels.field_of_view import view_of
 
         side = snakemake.params.field_of_view
-        seen = view_of(volume.array.shape[1:], volume.spacing[1:], side).window
+        view = view_of(volume.array.shape[1:], volume.spacing[1:], side)
         embedding = np.load(snakemake.input.sam_features, mmap_mode="r")
-        length, maps = embedding.shape[1], (np.float32(embedding[z]) for z in slices)
-    else:
+        maps = (np.float32(embedding[z]) for z in slices)
+        parts.append(pooled(maps, embedding.shape[1], *where, view))
+    if snakemake.params.source in ("dino", "both"):
         from umsam.devices import default_device
         from umsam.pseudo_labels.dino import feature_maps, load_dino
 
@@ -34,22 +35,10 @@ with job(snakemake):
         dino = load_dino(
             settings["model"], weights, device, settings["image_size"], settings["sha256"]
         )
-        length = dino.model.num_features
         batch = settings["batch_size"]
         maps = feature_maps(dino, volume.array[slices], batch, device) if slices else []
-
-    pooled = [np.zeros((0, length), np.float32)]
-    for z, feature_map in zip(slices, maps, strict=True):
-        masks = read_slice_masks(slice_file(snakemake.input.masks, z)).masks
-        chosen = masks[valid.loc[valid["slice"] == z, "index"].to_numpy()]
-        if of_sam:
-            chosen = chosen[:, *seen]
-        if snakemake.params.rim:
-            chosen = rims(chosen, snakemake.params.rim)
-        if of_sam:
-            chosen = in_square(chosen)
-        pooled.append(roi_features(feature_map, chosen))
-    features = np.concatenate(pooled)
+        parts.append(pooled(maps, dino.model.num_features, *where))
+    features = joined(parts)
     with whole(snakemake.output.features) as path:
         np.savez_compressed(
             path,

@@ -35,9 +35,9 @@ with job(snakemake):
     candidates = rois["slice"].nunique()
     if select == "continuous" and len(chosen) == 1 < candidates:
         logging.warning(
-            "WARNING: case %s: of the ROIs in the target cluster, on %d slices, none overlaps with "
-            "one of the next slice by more than half. Where slices are so far apart, "
-            "target.select: nearest_centroid takes one of each.",
+            "WARNING: case %s: of the ROIs in the target cluster, on %d slices, one alone is "
+            "taken: hardly any overlaps with one of the next slice by more than half. Where slices "
+            "are so far apart, target.select: nearest_centroid takes one of each.",
             case,
             candidates,
         )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umsam.pseudo_labels.roi_features import in_square, overlap, rims, roi_features
+from umsam.pseudo_labels.roi_features import in_square, joined, overlap, rims, roi_features
 
 
 def looped(feature_map, mask):
@@ -119,3 +119,10 @@ def test_the_rim_of_what_fills_the_slice_is_itself():
     whole, rest = rims(masks, 0.2)
     assert whole.all()
     np.testing.assert_array_equal(np.flatnonzero(rest.any(axis=1)), [2])
+
+
+def test_features_of_several_maps_count_alike():
+    few, many = np.array([[3.0, 4.0], [0.0, 0.0]], "f4"), np.full((2, 4), 7, "f4")
+    assert joined([few]) is few
+    both = joined([few, many])
+    np.testing.assert_allclose(both, [[0.6, 0.8, *[0.5] * 4], [0, 0, *[0.5] * 4]], rtol=1e-6)

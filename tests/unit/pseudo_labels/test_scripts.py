@@ -295,7 +295,7 @@ def test_slices_too_far_apart_to_go_on_are_told(tmp_path, monkeypatch):
     found = label(tmp_path, "a", "continuous").array
     assert found.any(axis=(1, 2)).tolist() == [True, False, False]
     log = (tmp_path / "logs" / "pseudo_label.log").read_text()
-    assert "case a: of the ROIs in the target cluster, on 3 slices, none overlaps" in log
+    assert "case a: of the ROIs in the target cluster, on 3 slices, one alone" in log
     assert "target.select: nearest_centroid" in log
     label(tmp_path, "a", "nearest_centroid")
     assert "WARNING" not in (tmp_path / "logs" / "pseudo_label.log").read_text()

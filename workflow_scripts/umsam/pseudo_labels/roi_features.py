@@ -1,10 +1,16 @@
 """ROI pooling (eq. 4): the feature of an ROI is the mean of the feature map over its pixels."""
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
+
+from umsam.pseudo_labels.field_of_view import View
+from umsam.pseudo_labels.masks import read_slice_masks, slice_file
 
 
 def overlap(patches: int, pixels: int) -> NDArray[np.float64]:
@@ -86,3 +92,54 @@ def roi_features(
     if not area.all():
         raise ValueError("an empty mask has no feature")
     return (weights / area @ feature_map.reshape(dimension, h * w).T).astype(np.float32)
+
+
+def pooled(
+    maps: Iterable[NDArray[np.floating]],
+    length: int,
+    rois: pd.DataFrame,
+    folder: str | Path,
+    rim: float,
+    view: View | None = None,
+) -> NDArray[np.float32]:
+    """Features of the ROIs of a volume, [N, D].
+
+    Parameters
+    ----------
+    maps
+        A map [D, h, w] for each slice that has an ROI, in order.
+    length
+        D.
+    rois
+        Columns slice and index, sorted by both.
+    folder
+        The case's masks.
+    rim
+        0: pooled over the ROIs; otherwise over rims of this width (`rims`).
+    view
+        What the maps cover, padded to a square; None: the slice.
+    """
+    found = [np.zeros((0, length), np.float32)]
+    for (z, of_slice), feature_map in zip(rois.groupby("slice"), maps, strict=True):
+        masks = read_slice_masks(slice_file(folder, z)).masks[of_slice["index"].to_numpy()]
+        if view is not None:
+            masks = masks[:, *view.window]
+        if rim:
+            masks = rims(masks, rim)
+        found.append(roi_features(feature_map, masks if view is None else in_square(masks)))
+    return np.concatenate(found)
+
+
+def joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Features [N, D] from several maps side by side, each of length 1 so that they count alike.
+
+    From one map they stay as they are.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    return np.hstack(
+        [
+            part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), np.float32(1e-9))
+            for part in parts
+        ]
+    )
