@@ -151,6 +151,10 @@ EDITS = {
         in_phantom("features: sam, k: 5,", "features: dino, k: 5,"),
         {"dino_features", *AFTER_FEATURES, *END},
     ),
+    "DINO's features beside SAM's": (
+        in_phantom("features: sam, k: 5,", "features: both, k: 5,"),
+        {"dino_features", *AFTER_FEATURES, *END},
+    ),
     "a comment in the losses' module": (
         ("workflow_scripts/umsam/training/distillation.py", "", "# why\n"),
         set(),
@@ -224,8 +228,11 @@ def test_a_removed_case_reruns_the_fits_and_no_case(finished, edited):
     assert planned["pseudo_label"] == 3
 
 
-def test_an_adapted_dino_is_trained_on_the_training_slices_and_used_for_all(finished, edited):
-    edited("config.yaml", "clustering: {features: sam, k: 5,", "clustering: {features: dino, k: 5,")
+@pytest.mark.parametrize("features", ["dino", "both"])
+def test_an_adapted_dino_is_trained_on_the_training_slices_and_used_for_all(
+    finished, edited, features
+):
+    edited("config.yaml", "features: sam, k: 5,", f"features: {features}, k: 5,")
     edited("config.yaml", "adapt: false", "adapt: true")
     plan = finished.planned(*RUN)
     assert plan["adapt_dino"] == 1

@@ -176,6 +176,27 @@ def test_features_are_pooled_over_the_roi_or_over_its_rim(tmp_path, rim, expecte
     assert np.load(tmp_path / "a.npz")["features"].item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_features_of_both_models_stand_side_by_side(tmp_path):
+    """Each of length 1, whatever is pooled from the models alone."""
+    write_case(tmp_path, "a", [rectangles((8, 20, 12, 10), (16, 16, 8, 16))])
+    per_case(tmp_path, "a")
+    embedding = np.random.default_rng(0).normal(size=(1, 5, 16, 16))
+    np.save(tmp_path / "a.npy", embedding.astype("f2"))
+    features = {}
+    for source in ("sam", "dino", "both"):
+        run(
+            "dino_features", tmp_path,
+            input={"volume": tmp_path / "volumes/a.nii.gz", "masks": tmp_path / "sam_masks/a",
+                   "rois": tmp_path / "rois/a.csv", "sam_features": tmp_path / "a.npy",
+                   "dino_weights": tmp_path / "dino.pt"},
+            output={"features": tmp_path / "a.npz"}, source=source, field_of_view=32, rim=0.2,
+            dino={"model": "compact", "image_size": 48, "batch_size": 2, "sha256": None},
+        )  # fmt: skip
+        features[source] = np.load(tmp_path / "a.npz")["features"]
+    alone = [features[s] / np.linalg.norm(features[s], axis=1)[:, None] for s in ("sam", "dino")]
+    np.testing.assert_allclose(features["both"], np.hstack(alone), rtol=1e-5)
+
+
 @pytest.mark.parametrize("slices", [1, 3])
 def test_everything_mode_of_a_volume(sam, tmp_path, monkeypatch, slices):
     torch.save(sam.state_dict(), tmp_path / "sam.pth")
