@@ -15,6 +15,7 @@ from tiny_sam import SETTINGS, tiny_sam
 
 from umsam.data.intensity import normalise, to_rgb_uint8
 from umsam.data.phantoms import phantom_case
+from umsam.errors import InputError
 from umsam.pseudo_labels import fast_generator, pixels
 from umsam.pseudo_labels.fast_generator import FastGenerator
 from umsam.pseudo_labels.reference_generator import ReferenceGenerator
@@ -179,6 +180,13 @@ def test_bits_are_numpys(pixels):
     masks = torch.rand(5, pixels) < 0.4
     expected = np.packbits(masks.numpy(), axis=1)
     assert np.array_equal(fast_generator._packed_by_torch(masks).numpy(), expected)
+
+
+@pytest.mark.parametrize("part", ["image_encoder", "mask_decoder"])
+def test_numbers_that_overflow_are_told_and_are_no_empty_slice(sam, part):
+    next(getattr(sam, part).parameters()).data.fill_(torch.inf)
+    with pytest.raises(InputError, match=r"sam\.precision fp32.*not finite"):
+        FastGenerator(sam, {**SETTINGS, "pred_iou_thresh": 0.5})(noise(40, 56))
 
 
 def test_no_mask_is_no_error(sam):

@@ -142,13 +142,18 @@ class FastGenerator:
         embedding
             float32 [256, h, w] of the whole slice. It covers the square of side max(H, W) whose
             top-left corner is the slice's: SAM pads at the right or the bottom.
+
+        Raises
+        ------
+        InputError
+            SAM's numbers overflow in the precision.
         """
         with torch.no_grad(), reduced(self.settings["precision"]):
             return self._slice(crops)
 
     def _slice(self, crops: list[Crop]) -> tuple[SliceMasks, NDArray[np.float32]]:
         height, width = crops[0].size  # the first is the slice
-        found, masks, embedding = [], [], None
+        found, masks, embedding, self.finite = [], [], None, True
         for crop in crops:
             x0, y0, x1, y1 = crop.box
             image = crop.image.to(self.sam.device)
@@ -176,10 +181,10 @@ class FastGenerator:
         if self.settings["min_mask_region_area"] > 0 and len(masks):
             candidates, masks = self._without_small_regions(candidates, masks)
         embedding = embedding.cpu().numpy()
-        if not np.isfinite(embedding).all():
+        if not (self.finite and np.isfinite(embedding).all()):
             raise InputError(
-                f"sam.precision {self.settings['precision']}: the encoder's numbers are too large "
-                "for it with these weights. Take bf16 or tf32."
+                f"sam.precision {self.settings['precision']}: SAM's numbers are not finite. They "
+                "are too large for this precision, or its weights are damaged: take tf32 or fp32."
             )
         return _slice_masks(candidates, masks), embedding
 
@@ -213,6 +218,7 @@ class FastGenerator:
         batches = (each.split(self.points_at_once) for each in (points, sparse))
         for at, prompts in zip(*batches, strict=True):
             decoded = self.decoded(prompts)
+            self.finite &= decoded.predicted_iou.isfinite().all()  # waited for at the slice's end
             for which, bits, boxes, iou, stability in self._masks(image, decoded, resize):
                 parts.append(Candidates(bits, boxes, at[which], iou, stability))
         found = Candidates.joined(parts)
