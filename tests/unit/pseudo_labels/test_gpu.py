@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_sam import SETTINGS
+from tiny_sam import SETTINGS, best_ious
 
 from umsam.data.intensity import normalise, to_rgb_uint8
 from umsam.data.phantoms import phantom_case
@@ -39,11 +39,7 @@ def masks(generator, device, precision, slices, batch=None):
 
 def matched(found, expected, at):
     """Share of the expected masks of all slices that a found one covers."""
-    best = [
-        max(((m & e).sum() / (m | e).sum() for m in f.masks), default=0.0)
-        for f, x in zip(found, expected, strict=True)
-        for e in x.masks
-    ]
+    best = [iou for pair in zip(found, expected, strict=True) for iou in best_ious(*pair)]
     return np.mean(np.array(best) >= at)
 
 

@@ -71,3 +71,11 @@ def random_sam(seed, grid=(4, 4), channels=32, heads=4, depth=2, downsample=2, o
             parameter.data += 0.3 * torch.randn_like(parameter)
     prompts = PromptEncoder(channels, grid, (64, 64), mask_in_chans=4)
     return Sam(NoEncoder(), prompts, decoder, [0.0] * 3, [1.0] * 3).eval()
+
+
+def best_ious(found, expected):
+    """IoU of each expected mask of a slice with the found one that covers it best."""
+    return [
+        max(((m & e).sum() / (m | e).sum() for m in found.masks), default=0.0)
+        for e in expected.masks
+    ]

@@ -157,7 +157,7 @@ class FusedPixels(Pixels):
             self._kept(vectors), self.scale, upscaling.constant, upscaling.norm.weight,
             upscaling.norm.bias, self._kept(upscaling.second.T.contiguous()),
             upscaling.second_bias, hyper.contiguous(), masks, h * w, w, upscaling.norm.eps,
-            LAYERS=DEPTH, R=vectors.shape[3], CHANNELS=upscaling.channels,
+            R=vectors.shape[3], CHANNELS=upscaling.channels,
             OUTPUTS=upscaling.outputs, MASKS=hyper.shape[1], SPAN=SPAN, **self._how(),
         )  # fmt: skip
         return masks.view(-1, 4 * h, 4 * w)

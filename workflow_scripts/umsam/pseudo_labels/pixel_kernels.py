@@ -222,7 +222,7 @@ def upscale(
     hyper,  # what is read
     masks,  # what is written
     n, width, eps,
-    LAYERS: tl.constexpr, R: tl.constexpr, CHANNELS: tl.constexpr, OUTPUTS: tl.constexpr,
+    R: tl.constexpr, CHANNELS: tl.constexpr, OUTPUTS: tl.constexpr,
     MASKS: tl.constexpr, SPAN: tl.constexpr, BLOCK: tl.constexpr,
     MULTIPLY: tl.constexpr,
 ):  # fmt: skip
