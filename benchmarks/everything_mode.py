@@ -39,9 +39,9 @@ from umsam.data.volumes import read_array  # noqa: E402
 from umsam.jobs import keep_freed_memory  # noqa: E402
 from umsam.pretraining.procedural import random_scene  # noqa: E402
 from umsam.pseudo_labels.everything_mode import GENERATORS, Generator  # noqa: E402
-from umsam.pseudo_labels.fast_generator import HALF, reduced  # noqa: E402
 from umsam.pseudo_labels.masks import SliceMasks  # noqa: E402
 from umsam.pseudo_labels.point_decoder import Decoded  # noqa: E402
+from umsam.pseudo_labels.precision import HALF, products  # noqa: E402
 from umsam.pseudo_labels.sam import GENERATOR_DEFAULTS, load_sam  # noqa: E402
 
 
@@ -181,10 +181,10 @@ def operations_a_point(sam: Sam, survivors: float) -> float:
 def matrix_peak(device: str, precision: str) -> float:
     """Operations a second of a large matrix product."""
     n = 2048 if device == "cpu" else 8192
-    kind = HALF.get(precision, torch.float32)
+    kind = HALF.get(precision, torch.float32) if device == "cuda" else torch.float32
     a, b = (torch.randn(n, n, device=device).to(kind) for _ in range(2))
     best = 0.0
-    with reduced(precision):
+    with products(precision, device):
         for _ in range(5):
             start = now(device)
             a @ b

@@ -9,7 +9,8 @@ from tiny_sam import SETTINGS, best_ious
 
 from umsam.data.intensity import normalise, to_rgb_uint8
 from umsam.data.phantoms import phantom_case
-from umsam.pseudo_labels.fast_generator import FastGenerator, reduced
+from umsam.pseudo_labels.fast_generator import FastGenerator
+from umsam.pseudo_labels.precision import products
 from umsam.pseudo_labels.reference_generator import ReferenceGenerator
 from umsam.pseudo_labels.sam import GENERATOR_DEFAULTS, load_sam
 
@@ -33,7 +34,7 @@ def masks(generator, device, precision, slices, batch=None):
     chosen |= {"precision": precision, "points_per_batch": batch}
     sam = load_sam("compact", COMPACT, device)
     find = generator(sam, chosen)
-    with reduced("fp32"):  # Meta's convolutions round too, if they are let
+    with products("fp32", device):  # Meta's convolutions round too, if they are let
         return [find(rgb)[0] for rgb in slices]
 
 

@@ -6,7 +6,6 @@ was computed, until the suppression of doubles has chosen.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -38,12 +37,11 @@ from umsam.pseudo_labels.mask_resize import MaskResize
 from umsam.pseudo_labels.masks import SliceMasks
 from umsam.pseudo_labels.pixels import Pixels
 from umsam.pseudo_labels.point_decoder import Decoded, PointDecoder
+from umsam.pseudo_labels.precision import HALF, products
 from umsam.pseudo_labels.recorded import Recorded
 
 CROP_OVERLAP = 512 / 1500  # of Meta's generator, as a share of the short side
 CROP_NMS_THRESH = 0.7
-
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}  # numbers of the encoder
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class FastGenerator:
     Parameters
     ----------
     settings
-        precision (fp32, tf32, bf16 or fp16, see `reduced`), points_per_side (m), points_per_batch
+        precision (fp32, tf32, bf16 or fp16, see `products`), points_per_side (m), points_per_batch
         (at most; None: what memory holds), pred_iou_thresh, stability_score_thresh,
         stability_score_offset, box_nms_thresh, crop_n_layers, min_mask_region_area.
     """
@@ -148,7 +146,7 @@ class FastGenerator:
         InputError
             SAM's numbers overflow in the precision.
         """
-        with torch.no_grad(), reduced(self.settings["precision"]):
+        with torch.no_grad(), products(self.settings["precision"], self.sam.device.type):
             return self._slice(crops)
 
     def _slice(self, crops: list[Crop]) -> tuple[SliceMasks, NDArray[np.float32]]:
@@ -190,10 +188,8 @@ class FastGenerator:
 
     def _seen(self, image: Tensor) -> tuple[Tensor, ImageTerms]:
         """The embedding [C, h, w] of an image [1, 3, S, S], float32, and what it is to points."""
-        half, device = HALF.get(self.settings["precision"]), self.sam.device.type
-        if half == torch.float16 and device == "cpu":
-            half = None  # no processor gains by it
-        with torch.autocast(device, half, enabled=half is not None, cache_enabled=False):
+        half = HALF.get(self.settings["precision"]) if self.sam.device.type == "cuda" else None
+        with torch.autocast("cuda", half, enabled=half is not None, cache_enabled=False):
             embedding = self.encoder.encode(image)[0].float()
         return embedding, self.decoder.image_terms(embedding)
 
@@ -280,7 +276,7 @@ class FastGenerator:
             # More at once are no faster. Without the kernels a point takes twice the memory.
             enough = 2 ** (27 if self.settings["precision"] == "fp32" else 28) // floats
         else:
-            most = enough = 2**21 // floats
+            most = enough = 2**22 // floats
         most = max(1, min(self.settings["points_per_batch"] or enough, most))
         return -(-points // -(-points // most))
 
@@ -300,25 +296,6 @@ class FastGenerator:
         )
         kept = replace(candidates[data["order"]], box=data["boxes"])
         return kept, np.stack([rle_to_mask(rle) for rle in data["rles"]])
-
-
-@contextmanager
-def reduced(precision: str) -> Iterator[None]:
-    """Let products of float32 numbers be rounded to TF32 or bfloat16; fp32 leaves all as it is.
-
-    Only where the hardware does it: TF32 on a GPU for all, bfloat16 on some processors. On a GPU
-    PyTorch rounds in convolutions by itself; fp32 does not let it. The settings are the process's,
-    so they are put back.
-    """
-    products = torch.get_float32_matmul_precision()
-    convolutions = torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision({"fp32": products, "bf16": "medium"}.get(precision, "high"))
-    torch.backends.cudnn.allow_tf32 = precision != "fp32"
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(products)
-        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def pixels_for(sam: Sam, precision: str) -> Callable[[], Pixels]:

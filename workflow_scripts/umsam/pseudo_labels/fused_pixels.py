@@ -88,17 +88,20 @@ def _known(sam: Sam) -> bool:
 class FusedPixels(Pixels):
     """See `Pixels`; T is filled up to a power of two with tokens of which no pixel takes any.
 
-    `mixtures` is one array [P, DEPTH, H T, pixels], of which `layers` layers are there.
+    `mixtures` is one array [P, DEPTH, H T, pixels], of which `layers` layers are there, and `scale`
+    is s [P, pixels].
     """
 
     def __init__(self, precision: str) -> None:
         super().__init__()
         self.arithmetic = ARITHMETIC[precision]
-        self.layers = 0
+        self.scale: Tensor | None = None
+        self.layers, self.length = 0, 0
 
     def attend(self, queries: Tensor, terms: LayerTerms) -> Tensor:
         tokens = queries.shape[2]
-        queries = _filled(queries)
+        self.length = self.length or _power_of_two(tokens)  # all have as many rows as the first
+        queries = _filled(queries, self.length)
         sizes = _sizes(queries)
         rows, pixels = sizes["R"], terms.square.numel()
         seen = torch.stack(self._seen(queries, terms.key), 1) if self.layers else None
@@ -118,7 +121,7 @@ class FusedPixels(Pixels):
         self, keys: Tensor, values: Tensor, basis: Tensor, terms: LayerTerms, norm: nn.LayerNorm
     ) -> None:
         tokens, pixels = keys.shape[2], terms.square.numel()
-        keys, values = _filled(keys), _filled(values)
+        keys, values = (_filled(each, self.length) for each in (keys, values))
         sizes = _sizes(keys)
         if not self.layers:
             shape = (len(keys), DEPTH, sizes["R"], pixels)
@@ -190,10 +193,9 @@ def _sizes(tokens: Tensor) -> dict[str, int]:
     return {"R": count * length, "T": length, "WIDTH": count * size, "D": size}
 
 
-def _filled(tokens: Tensor) -> Tensor:
-    """[P, H, T, d] with T filled up by zeros to a power of two."""
-    more = _power_of_two(tokens.shape[2]) - tokens.shape[2]
-    return F.pad(tokens, (0, 0, 0, more)).contiguous()
+def _filled(tokens: Tensor, length: int) -> Tensor:
+    """[P, H, T, d] with T filled up by zeros."""
+    return F.pad(tokens, (0, 0, 0, length - tokens.shape[2])).contiguous()
 
 
 def _power_of_two(count: int) -> int:

@@ -9,36 +9,44 @@ from torch import Tensor, nn
 
 from umsam.pseudo_labels.image_terms import ImageTerms, LayerTerms, Projected, Upscaling
 
+AT_ONCE = 1024  # pixels on a CPU: of a few points they fit its cache
+
 
 class Pixels:
     """keys = s (E + sum over layers of C B) + c, for P points.
 
-    One entry a layer passed: `mixtures` C [P, H T, pixels], `vectors` B [P, H T, D] and the
-    coordinates of B in the layer's basis, `coordinates` [P, H, T, d + 1]. `scale` is s
-    [P, pixels], None for 1 before the first layer.
+    Pixels are taken a part at a time, each a slice of them. One entry a layer passed: `mixtures` C,
+    of each part [P, H T, pixels], `vectors` B [P, H T, D], and the coordinates of B in the layer's
+    basis, `coordinates` [P, H, T, d + 1]. `scales` is s of each part [P, pixels], None for 1 before
+    the first layer.
     """
 
     def __init__(self) -> None:
-        self.mixtures: list[Tensor] = []
+        self.mixtures: list[list[Tensor]] = []
         self.vectors: list[Tensor] = []
         self.coordinates: list[Tensor] = []
-        self.scale: Tensor | None = None
+        self.scales: list[Tensor] | None = None
 
     def attend(self, queries: Tensor, terms: LayerTerms) -> Tensor:
         """Attention of queries [P, H, T, d] to the pixels: softmax, then the mean of their values.
 
         The queries are divided by the root of d already; returns [P, H, T, d].
         """
-        value = terms.value
-        weights = torch.softmax(_scores(queries, terms.key, self), dim=-1)
-        if self.scale is not None:
-            weights *= self.scale[:, None, None]
-        found = torch.empty_like(queries, memory_format=torch.contiguous_format)
-        _per_head(weights, value.embedding.transpose(1, 2), found)
-        for c, b in zip(self.mixtures, self.vectors, strict=True):
-            mixed = (weights.flatten(1, 2) @ c.transpose(1, 2)).view(*queries.shape[:3], -1)
-            found += mixed @ heads(b @ value.by.weight.T, queries.shape[1])
-        return found.add_(value.by.constant[:, None])
+        seen, values = self._seen(queries, terms.key), self._through(terms.value)
+        found, totals = [], []
+        for k, part in enumerate(_parts(terms.square)):
+            scores = self._scores(queries, seen, terms.key, k, part)
+            weights = torch.softmax(scores, dim=-1)
+            # The logarithm of what the softmax divides by: no weight is far above the largest.
+            totals.append(scores.amax(dim=-1) - weights.amax(dim=-1).log())
+            if self.scales is not None:
+                weights *= self.scales[k][:, None, None]
+            mean = _per_head(weights, terms.value.embedding[..., part].mT)
+            for c, v in zip(self.mixtures, values, strict=True):
+                mean = mean + (weights.flatten(1, 2) @ c[k].mT).unflatten(1, queries.shape[1:3]) @ v
+            found.append(mean)
+        shares = torch.softmax(torch.stack(totals), dim=0)[..., None]
+        return terms.value.by.constant[:, None] + (shares * torch.stack(found)).sum(dim=0)
 
     def update(
         self, keys: Tensor, values: Tensor, basis: Tensor, terms: LayerTerms, norm: nn.LayerNorm
@@ -52,15 +60,23 @@ class Pixels:
         basis
             Of the vectors that are added, without mean, [H, d + 1, D].
         """
-        mixture = _scores(keys, terms.query, self)
-        _softmax_over_tokens(mixture, self.scale)
-        self.mixtures.append(mixture.flatten(1, 2))
+        seen = self._seen(keys, terms.query)
         self.add_vectors(values, basis)
-        variance = _square(terms, self) / len(norm.weight)
-        if self.scale is None:
-            self.scale = (variance + norm.eps).rsqrt()
-        else:
-            self.scale = self.scale * (variance * self.scale.square() + norm.eps).rsqrt()
+        grams = self._grams()
+        self.mixtures.append([])
+        scales = []
+        for k, part in enumerate(_parts(terms.square)):
+            mixture = torch.softmax(self._scores(keys, seen, terms.query, k, part), dim=2)
+            scale = None if self.scales is None else self.scales[k]
+            if scale is not None:
+                mixture /= scale[:, None, None]
+            self.mixtures[-1].append(mixture.flatten(1, 2))
+            variance = self._square(grams, terms, k, part) / len(norm.weight)
+            if scale is None:
+                scales.append((variance + norm.eps).rsqrt())
+            else:
+                scales.append(scale * (variance * scale.square() + norm.eps).rsqrt())
+        self.scales = scales
         self.vectors = [b * norm.weight for b in self.vectors]
 
     def add_vectors(self, values: Tensor, basis: Tensor) -> None:
@@ -88,27 +104,76 @@ class Pixels:
         """
         points = wanted.any(dim=1).nonzero()[:, 0]
         hyper, wanted = hyper[points], wanted[points]
-        mixtures, scale = [c[points] for c in self.mixtures], self.scale[points]
+        vectors = [b[points] @ upscaling.first for b in self.vectors]
         h, w = image.size
         masks = hyper.new_empty(int(wanted.sum()), 16 * h * w)
-        at_once, rows = _block(hyper.device, len(points), h * w, 16 * upscaling.outputs)
-        first = 0
-        for start in range(0, len(points), at_once):
-            some = slice(start, start + at_once)
-            chosen = wanted[some]
-            last = first + int(chosen.sum())
-            vectors = [b[points[some]] @ upscaling.first for b in self.vectors]
-            for row in range(0, h * w, rows):
-                at = slice(row, row + rows)
-                parts = [c[some, :, at] for c in mixtures]
-                x = _upscaled(image.upscaled[at], upscaling, parts, vectors, scale[some, at])
-                if len(x) == 1:
-                    products = hyper[start, chosen[0]] @ x[0].T
+        at_once = _points_at_once(hyper.device, 16 * upscaling.outputs * h * w)
+        for k, part in enumerate(_parts(image.upscaled)):
+            first, places = 0, slice(16 * part.start, 16 * part.stop)
+            for some in torch.arange(len(points), device=points.device).split(at_once):
+                here, chosen = points[some], wanted[some]
+                x = _upscaled(
+                    image.upscaled[part], upscaling, [c[k][here] for c in self.mixtures],
+                    [b[some] for b in vectors], self.scales[k][here],
+                )  # fmt: skip
+                if at_once == 1:
+                    products = hyper[some][chosen] @ x[0].T
                 else:
-                    products = (hyper[some] @ x.transpose(1, 2))[chosen]
-                masks[first:last, 16 * row : 16 * (row + rows)] = products
-            first = last
+                    products = (hyper[some] @ x.mT)[chosen]
+                masks[first : first + len(products), places] = products
+                first += len(products)
         return masks.index_select(1, _shuffled(h, w, masks.device)).view(-1, 4 * h, 4 * w)
+
+    def _through(self, projected: Projected) -> list[Tensor]:
+        """The vectors of each layer through a projection, [P, H, H T, d]."""
+        return [heads(b @ projected.by.weight.T, len(projected.embedding)) for b in self.vectors]
+
+    def _seen(self, tokens: Tensor, projected: Projected) -> list[Tensor]:
+        """Products of tokens [P, H, T, d] with the vectors of each layer, [P, H T, H T]."""
+        return [(tokens @ v.mT).flatten(1, 2) for v in self._through(projected)]
+
+    def _grams(self) -> list[list[Tensor]]:
+        """Products of the vectors of each layer with those of it and of earlier ones."""
+        return [
+            [b @ other.mT for other in self.vectors[: i + 1]] for i, b in enumerate(self.vectors)
+        ]
+
+    def _scores(
+        self, tokens: Tensor, seen: list[Tensor], projected: Projected, k: int, part: slice
+    ) -> Tensor:
+        """Products of tokens [P, H, T, d] with projected pixels of part k at their positions.
+
+        [P, H, T, pixels]: (s (E + C B) + c + position) W + bias, each term where it is cheapest.
+        """
+        if self.scales is None:
+            return _per_head(tokens, projected.at_positions[..., part]).contiguous()
+        scores = _per_head(tokens, projected.embedding[..., part]).contiguous()
+        for layer, s in enumerate(seen):
+            scores.flatten(1, 2).baddbmm_(s, self.mixtures[layer][k])
+        at_positions = _per_head(tokens, projected.by.position[..., part])
+        return torch.addcmul(at_positions, scores, self.scales[k][:, None, None], out=scores)
+
+    def _square(self, grams: list[list[Tensor]], terms: LayerTerms, k: int, part: slice) -> Tensor:
+        """|E + C B|^2 of the pixels of part k, from E B^T and B B^T; E and B are without mean."""
+        total = terms.square[part]
+        for i, coordinates in enumerate(self.coordinates):
+            rows = _per_head(2 * coordinates, terms.overlaps[i][..., part]).flatten(1, 2)
+            for j, gram in enumerate(grams[i]):
+                rows.baddbmm_(gram, self.mixtures[j][k], alpha=1 if i == j else 2)
+            total = total + rows.mul_(self.mixtures[i][k]).sum(dim=1)
+        return total
+
+
+def _parts(pixels: Tensor) -> list[slice]:
+    """Slices of the first dimension; all of it on a GPU, where one large step is the fastest."""
+    n = len(pixels)
+    step = AT_ONCE if pixels.device.type == "cpu" else n
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+def _points_at_once(device: torch.device, floats: int) -> int:
+    """Points of so many floats to upscale at a time."""
+    return 1 if device.type == "cpu" else max(1, 2**27 // floats)
 
 
 def _upscaled(
@@ -118,22 +183,15 @@ def _upscaled(
     vectors: list[Tensor],
     scale: Tensor,
 ) -> Tensor:
-    """Some points and pixels through the output upscaling: [P, 16 pixels, outputs]."""
+    """Some pixels of some points through the output upscaling: [P, 16 pixels, outputs]."""
     x = torch.addcmul(upscaling.constant, scale[:, :, None], image)
     for c, b in zip(mixtures, vectors, strict=True):
-        x.baddbmm_((c * scale[:, None]).transpose(1, 2), b)
+        x.baddbmm_((c * scale[:, None]).mT, b)
     norm = upscaling.norm
     x = x.view(-1, upscaling.channels)
-    x = F.layer_norm(x, x.shape[1:], norm.weight, norm.bias, norm.eps)
-    x = (F.gelu(x) @ upscaling.second).add_(upscaling.second_bias)
-    return F.gelu(x).view(len(scale), -1, upscaling.outputs)
-
-
-def _block(device: torch.device, points: int, pixels: int, width: int) -> tuple[int, int]:
-    """Points and pixels to take at a time, so that `width` floats a pixel stay in the cache."""
-    floats = 2**19 if device.type == "cpu" else 2**27
-    rows = max(1, min(pixels, floats // width))
-    return max(1, min(points, floats // (width * rows))), rows
+    x = F.gelu(F.layer_norm(x, x.shape[1:], norm.weight, norm.bias, norm.eps))
+    x = F.gelu(torch.addmm(upscaling.second_bias, x, upscaling.second))
+    return x.view(len(scale), -1, upscaling.outputs)
 
 
 def _shuffled(h: int, w: int, device: torch.device) -> Tensor:
@@ -152,56 +210,7 @@ def heads(x: Tensor, count: int) -> Tensor:
     return x.unflatten(-1, (count, -1)).transpose(1, 2)
 
 
-def _per_head(x: Tensor, y: Tensor, out: Tensor, add: bool = False) -> None:
-    """out (+)= x y: [P, H, T, n] from [P, H, T, d] and [H, d, n], without copies of y a point."""
-    if out.is_cuda or out[0].numel() < 2**16:  # one large product and a copy, not P small ones
-        product = torch.bmm(x.transpose(0, 1).flatten(1, 2), y)
-        product = product.unflatten(1, (len(x), -1)).transpose(0, 1)
-        out.add_(product) if add else out.copy_(product)
-        return
-    for p in range(len(x)):
-        if add:
-            out[p].baddbmm_(x[p], y)
-        else:
-            torch.bmm(x[p], y, out=out[p])
-
-
-def _softmax_over_tokens(scores: Tensor, scale: Tensor | None) -> None:
-    """Softmax of [P, H, T, pixels] over T, then divided by `scale` [P, pixels]; in place."""
-    scores -= scores.amax(dim=2, keepdim=True)
-    scores.exp_()
-    total = scores.sum(dim=2, keepdim=True)
-    scores *= (total if scale is None else total.mul_(scale[:, None, None])).reciprocal_()
-
-
-def _scores(tokens: Tensor, projected: Projected, pixels: Pixels) -> Tensor:
-    """Products of tokens [P, H, T, d] with the projected pixels at their positions.
-
-    [P, H, T, pixels]: (s (E + C B) + c + position) W + bias, each term where it is cheapest.
-    """
-    scores = tokens.new_empty(*tokens.shape[:-1], projected.embedding.shape[-1])
-    if pixels.scale is None:
-        _per_head(tokens, projected.at_positions, scores)
-        return scores
-    _per_head(tokens, projected.embedding, scores)
-    rows = scores.flatten(1, 2)
-    for c, b in zip(pixels.mixtures, pixels.vectors, strict=True):
-        seen = heads(b @ projected.by.weight.T, tokens.shape[1])
-        rows.baddbmm_((tokens @ seen.transpose(2, 3)).flatten(1, 2), c)
-    rows *= pixels.scale[:, None]
-    _per_head(tokens, projected.by.position, scores, add=True)
-    return scores
-
-
-def _square(terms: LayerTerms, pixels: Pixels) -> Tensor:
-    """|E + C B|^2 of every pixel [P, pixels], from E B^T and B B^T; E and B are without mean."""
-    total = terms.square.expand(len(pixels.mixtures[0]), -1).clone()
-    for i, (c, b) in enumerate(zip(pixels.mixtures, pixels.vectors, strict=True)):
-        rows = torch.empty_like(c)
-        coordinates = pixels.coordinates[i]
-        _per_head(2 * coordinates, terms.overlaps[i], rows.view(*coordinates.shape[:3], -1))
-        for j in range(i + 1):
-            gram = b @ pixels.vectors[j].transpose(1, 2)
-            rows.baddbmm_(gram, pixels.mixtures[j], alpha=1 if i == j else 2)
-        total += rows.mul_(c).sum(dim=1)
-    return total
+def _per_head(x: Tensor, y: Tensor) -> Tensor:
+    """x y: [P, H, T, n] from [P, H, T, d] and [H, d, n], as one product a head for all points."""
+    product = torch.bmm(x.transpose(0, 1).flatten(1, 2), y)
+    return product.unflatten(1, (len(x), -1)).transpose(0, 1)
