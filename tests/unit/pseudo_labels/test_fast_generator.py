@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -238,22 +239,25 @@ def test_bf16_finds_about_the_same_masks(kind):
     assert np.average(shares, weights=masks) >= (1 if onednn_is_exact() else 0.9)
 
 
-@pytest.mark.parametrize("kind", ["brain", "prostate"])
-def test_the_rounding_of_tf32_changes_few_masks(kind):
-    """Imitated: what a layer reads and its weights lose all but ten bits of the mantissa."""
-    sam, rgb, chosen = compact_on_a_phantom(kind)
-    expected, _ = FastGenerator(sam, chosen)(rgb)
+def test_the_rounding_of_tf32_changes_one_mask_in_a_hundred():
+    """Imitated: what a layer of the encoder reads and its weights lose all but ten bits."""
 
     def rounded(x):
         bits = x.contiguous().view(torch.int32) + 0x1000
         return (bits & ~0x1FFF).view(torch.float32)
 
-    for layer in sam.modules():
-        if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear):
-            layer.weight.data = rounded(layer.weight.data)
-            layer.register_forward_pre_hook(lambda _, inputs: (rounded(inputs[0]), *inputs[1:]))
-    found, _ = FastGenerator(sam, {**chosen, "precision": "tf32"})(rgb)
-    assert matched(found, expected) >= 0.97
+    shares, masks = [], []
+    for kind, case in product(("brain", "prostate"), ("site1-01", "site2-01", "site3-02")):
+        sam, rgb, chosen = compact_on_a_phantom(kind, case)
+        expected, _ = FastGenerator(sam, chosen)(rgb)
+        for layer in sam.image_encoder.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.weight.data = rounded(layer.weight.data)
+                layer.register_forward_pre_hook(lambda _, inputs: (rounded(inputs[0]),))
+        found, _ = FastGenerator(sam, {**chosen, "precision": "tf32"})(rgb)
+        shares.append(matched(found, expected))
+        masks.append(len(expected))
+    assert np.average(shares, weights=masks) >= 0.99
 
 
 def matched(found, expected):

@@ -62,13 +62,13 @@ def test_batches_do_not_matter(slices):
     assert matched(parts, whole, 0.999) == 1
 
 
-@pytest.mark.parametrize(("precision", "share"), [("tf32", 0.97), ("fp16", 0.95), ("bf16", 0.9)])
+@pytest.mark.parametrize(("precision", "share"), [("tf32", 0.98), ("fp16", 0.95), ("bf16", 0.9)])
 def test_rounded_products(slices, precision, share):
     expected = masks(FastGenerator, "cpu", "fp32", slices)
     assert matched(masks(FastGenerator, "cuda", precision, slices), expected, 0.95) >= share
 
 
-@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_the_kernels_are_used(precision):
     from umsam.pseudo_labels.fused_pixels import FusedPixels
 

@@ -7,7 +7,6 @@ was computed, until the suppression of doubles has chosen.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -146,7 +145,10 @@ class FastGenerator:
         InputError
             SAM's numbers overflow in the precision.
         """
-        with torch.no_grad(), products(self.settings["precision"], self.sam.device.type):
+        decoding = self.settings["precision"]
+        if decoding == "tf32":  # is for the encoder: rounding the decoder's products changes masks
+            decoding = "fp32"
+        with torch.no_grad(), products(decoding, self.sam.device.type):
             return self._slice(crops)
 
     def _slice(self, crops: list[Crop]) -> tuple[SliceMasks, NDArray[np.float32]]:
@@ -188,8 +190,10 @@ class FastGenerator:
 
     def _seen(self, image: Tensor) -> tuple[Tensor, ImageTerms]:
         """The embedding [C, h, w] of an image [1, 3, S, S], float32, and what it is to points."""
-        half = HALF.get(self.settings["precision"]) if self.sam.device.type == "cuda" else None
-        with torch.autocast("cuda", half, enabled=half is not None, cache_enabled=False):
+        precision, device = self.settings["precision"], self.sam.device.type
+        half = HALF.get(precision) if device == "cuda" else None
+        autocast = torch.autocast("cuda", half, enabled=half is not None, cache_enabled=False)
+        with products(precision, device), autocast:
             embedding = self.encoder.encode(image)[0].float()
         return embedding, self.decoder.image_terms(embedding)
 
@@ -274,7 +278,7 @@ class FastGenerator:
             free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
             most = free // (10 * 4 * floats)  # ten arrays of this size at the peak
             # More at once are no faster. Without the kernels a point takes twice the memory.
-            enough = 2 ** (27 if self.settings["precision"] == "fp32" else 28) // floats
+            enough = 2 ** (28 if self.settings["precision"] in HALF else 27) // floats
         else:
             most = enough = 2**22 // floats
         most = max(1, min(self.settings["points_per_batch"] or enough, most))
@@ -300,13 +304,13 @@ class FastGenerator:
 
 def pixels_for(sam: Sam, precision: str) -> Callable[[], Pixels]:
     """What makes the `Pixels` of a batch: the fused ones on a GPU that can have them."""
-    if sam.device.type != "cuda":
+    if sam.device.type != "cuda" or precision not in HALF:
         return Pixels
     try:
         from umsam.pseudo_labels.fused_pixels import FusedPixels, runs
     except ImportError:  # PyTorch without Triton
         return Pixels
-    return partial(FusedPixels, precision) if runs(sam, precision) else Pixels
+    return FusedPixels if runs(sam) else Pixels
 
 
 def _none(height: int, width: int, device: torch.device) -> Candidates:

@@ -2,12 +2,10 @@
 
 The arrays of all heads, tokens and pixels, which `Pixels` writes and reads again at each step of
 its arithmetic, are read once a pass or never exist (`pixel_kernels.py`). Of them only the mixtures
-are kept, in half the bytes where the precision is a half one.
+are kept, in half of the bytes: products are of float16, a decoder's numbers being not large.
 """
 
 import logging
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -27,34 +25,17 @@ SPAN = 1024  # pixels of a program
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Arithmetic:
-    """Of a precision: numbers that are kept and multiplied, and pixels that fit at a time."""
-
-    kept: torch.dtype
-    multiply: Any
-    block: int
-
-
-# fp32 has none: its products are too slow for the kernels to gain by.
-ARITHMETIC = {
-    "tf32": Arithmetic(torch.float32, tl.float32, 32),
-    "bf16": Arithmetic(torch.float16, tl.float16, 64),  # a decoder's numbers are not large
-    "fp16": Arithmetic(torch.float16, tl.float16, 64),
-}
-
-
-def runs(sam: Sam, precision: str) -> bool:
+def runs(sam: Sam) -> bool:
     """Whether the kernels know the model's decoder, and its GPU can run them.
 
     They need a C compiler when first used, and more on-chip memory than small GPUs have.
     """
-    if precision not in ARITHMETIC or not _known(sam):
+    if not _known(sam):
         return False
     grid = sam.prompt_encoder.image_embedding_size
     channels, device = sam.prompt_encoder.embed_dim, sam.device
     try:
-        decoder = PointDecoder(sam, partial(FusedPixels, precision))
+        decoder = PointDecoder(sam, FusedPixels)
         image = decoder.image_terms(torch.zeros(channels, *grid, device=device))
         decoded = decoder.decode(image, torch.zeros(1, 2, channels, device=device))
         wanted = torch.ones_like(decoded.predicted_iou, dtype=torch.bool)
@@ -89,12 +70,12 @@ class FusedPixels(Pixels):
     """See `Pixels`; T is filled up to a power of two with tokens of which no pixel takes any.
 
     `mixtures` is one array [P, DEPTH, H T, pixels], of which `layers` layers are there, and `scale`
-    is s [P, pixels].
+    is s [P, pixels]. `kept` is the type of the mixtures and of all factors.
     """
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, kept: torch.dtype = torch.float16) -> None:
         super().__init__()
-        self.arithmetic = ARITHMETIC[precision]
+        self.kept = kept
         self.scale: Tensor | None = None
         self.layers, self.length = 0, 0
 
@@ -125,7 +106,7 @@ class FusedPixels(Pixels):
         sizes = _sizes(keys)
         if not self.layers:
             shape = (len(keys), DEPTH, sizes["R"], pixels)
-            self.mixtures = keys.new_empty(shape, dtype=self.arithmetic.kept)
+            self.mixtures = keys.new_empty(shape, dtype=self.kept)
         seen = self._seen(keys, terms.query)[0] if self.layers else None
         grid = (len(keys), -(-pixels // SPAN))
         kernels.mix[grid](
@@ -174,14 +155,14 @@ class FusedPixels(Pixels):
         return projected.embedding, projected.by.position
 
     def _kept(self, array: Tensor) -> Tensor:
-        return array.to(self.arithmetic.kept)
+        return array.to(self.kept)
 
     def _how(self) -> dict[str, Any]:
         """Arguments of every launch."""
-        how = self.arithmetic
+        half = self.kept == torch.float16
         return {
-            "BLOCK": how.block,
-            "MULTIPLY": how.multiply,
+            "BLOCK": 64 if half else 32,  # pixels that fit at a time
+            "MULTIPLY": tl.float16 if half else tl.float32,
             "num_warps": 4,
             "num_stages": 1,  # loads ahead take more of the cache than they save
         }
