@@ -41,7 +41,7 @@ from umsam.pretraining.procedural import random_scene  # noqa: E402
 from umsam.pseudo_labels.everything_mode import GENERATORS, Generator  # noqa: E402
 from umsam.pseudo_labels.masks import SliceMasks  # noqa: E402
 from umsam.pseudo_labels.point_decoder import Decoded  # noqa: E402
-from umsam.pseudo_labels.precision import HALF, products  # noqa: E402
+from umsam.pseudo_labels.products import HALF, products  # noqa: E402
 from umsam.pseudo_labels.sam import GENERATOR_DEFAULTS, load_sam  # noqa: E402
 
 

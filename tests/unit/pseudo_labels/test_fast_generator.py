@@ -19,7 +19,7 @@ from umsam.data.phantoms import phantom_case
 from umsam.errors import InputError
 from umsam.pseudo_labels import fast_generator, pixels
 from umsam.pseudo_labels.fast_generator import FastGenerator
-from umsam.pseudo_labels.precision import onednn_is_exact
+from umsam.pseudo_labels.products import onednn_is_exact
 from umsam.pseudo_labels.reference_generator import ReferenceGenerator
 from umsam.pseudo_labels.sam import generator_settings, load_sam
 

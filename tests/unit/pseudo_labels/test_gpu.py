@@ -10,7 +10,7 @@ from tiny_sam import SETTINGS, best_ious
 from umsam.data.intensity import normalise, to_rgb_uint8
 from umsam.data.phantoms import phantom_case
 from umsam.pseudo_labels.fast_generator import FastGenerator
-from umsam.pseudo_labels.precision import products
+from umsam.pseudo_labels.products import products
 from umsam.pseudo_labels.reference_generator import ReferenceGenerator
 from umsam.pseudo_labels.sam import GENERATOR_DEFAULTS, load_sam
 

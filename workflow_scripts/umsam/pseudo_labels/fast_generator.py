@@ -36,7 +36,7 @@ from umsam.pseudo_labels.mask_resize import MaskResize
 from umsam.pseudo_labels.masks import SliceMasks
 from umsam.pseudo_labels.pixels import Pixels
 from umsam.pseudo_labels.point_decoder import Decoded, PointDecoder
-from umsam.pseudo_labels.precision import HALF, products
+from umsam.pseudo_labels.products import HALF, products
 from umsam.pseudo_labels.recorded import Recorded
 
 CROP_OVERLAP = 512 / 1500  # of Meta's generator, as a share of the short side

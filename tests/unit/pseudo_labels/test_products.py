@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from umsam.pseudo_labels import precision
-from umsam.pseudo_labels.precision import onednn_is_exact, products
+from umsam.pseudo_labels import products as module
+from umsam.pseudo_labels.products import onednn_is_exact, products
 
 
 def largest_error(rows=300, inner=200, columns=100):
@@ -40,21 +40,21 @@ def test_a_processor_that_rounds_is_found_out():
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_rounded_products_are_left_alone_where_they_are_rounded(monkeypatch, exact):
-    monkeypatch.setattr(precision, "onednn_is_exact", lambda: exact)
+    monkeypatch.setattr(module, "onednn_is_exact", lambda: exact)
     with products("fp32", "cpu"):
         assert torch.get_float32_matmul_precision() == ("medium" if exact else "highest")
 
 
-@pytest.mark.parametrize("precision_asked", ["fp32", "tf32", "bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("before", ["highest", "high"])
-def test_the_process_keeps_its_settings(precision_asked, device, before):
+def test_the_process_keeps_its_settings(precision, device, before):
     own = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision(before)
     torch.backends.cudnn.allow_tf32 = not own[1]
     try:
-        with pytest.raises(ZeroDivisionError), products(precision_asked, device):
-            assert torch.backends.cudnn.allow_tf32 == (precision_asked != "fp32")
+        with pytest.raises(ZeroDivisionError), products(precision, device):
+            assert torch.backends.cudnn.allow_tf32 == (precision != "fp32")
             raise ZeroDivisionError
         assert torch.get_float32_matmul_precision() == before
         assert torch.backends.cudnn.allow_tf32 != own[1]
