@@ -151,14 +151,19 @@ class PointDecoder:
             queries = layer.norm2(queries + self._attend(attention, terms, queries, prompt, pixels))
             queries = layer.norm3(queries + layer.mlp(queries))
             self._update(i, terms, queries, prompt, pixels)
-        # The answers: the token of the IoUs, and those of the masks but the single one.
-        asked = [0, *range(2, 1 + self.decoder.num_mask_tokens)]
-        queries, prompt = queries[:, asked], prompt[:, asked]
+        queries, prompt = (self._answers(each) for each in (queries, prompt))
         attention = self.transformer.final_attn_token_to_image
         found = self._attend(attention, image.layers[-1], queries, prompt, pixels)
         queries = self.transformer.norm_final_attn(queries + found)
         iou = self.decoder.iou_prediction_head(queries[:, 0])[:, 1:]
         return Decoded(iou, queries[:, 1:], pixels)
+
+    def _answers(self, tokens: Tensor) -> Tensor:
+        """Of [P, T, D] the token of the IoUs, and those of the masks but the single one.
+
+        By slices: an index from the host is not let into a GPU's recording.
+        """
+        return torch.cat([tokens[:, :1], tokens[:, 2 : 1 + self.decoder.num_mask_tokens]], dim=1)
 
     def _attend(
         self,
