@@ -232,7 +232,10 @@ def test_bf16_finds_about_the_same_masks(kind):
     for case in ("site1-01", "site2-01", "site2-02", "site3-02"):
         sam, rgb, chosen = compact_on_a_phantom(kind, case)
         expected, embedding = FastGenerator(sam, chosen)(rgb)
+        before = torch.get_float32_matmul_precision()
         found, near = FastGenerator(sam, {**chosen, "precision": "bf16"})(rgb)
+        assert torch.get_float32_matmul_precision() == before
+        assert near.dtype == np.float32
         np.testing.assert_allclose(near, embedding, atol=0.05 * np.abs(embedding).max())
         shares.append(matched(found, expected))
         masks.append(len(expected))

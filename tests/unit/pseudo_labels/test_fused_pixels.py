@@ -1,6 +1,7 @@
 """The GPU's kernels against the same arithmetic in PyTorch; without a GPU they are interpreted."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from tiny_sam import random_sam
 triton = pytest.importorskip("triton", reason="PyTorch comes without Triton on this system")
 
 from umsam.pseudo_labels import fused_pixels  # noqa: E402
+from umsam.pseudo_labels.fast_generator import pixels_for  # noqa: E402
 from umsam.pseudo_labels.fused_pixels import FusedPixels, runs  # noqa: E402
+from umsam.pseudo_labels.pixels import Pixels  # noqa: E402
 from umsam.pseudo_labels.point_decoder import PointDecoder  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -106,6 +109,12 @@ def test_numbers_near_the_largest_half():
 def test_which_decoders_are_known(known, change):
     sam = random_sam(0, **{"grid": (3, 3), "channels": 64, "heads": 4, **change}).to(DEVICE)
     assert runs(sam) == known
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_a_decoder_in_float32_does_without_the_kernels(precision):
+    on_a_gpu = SimpleNamespace(device=torch.device("cuda"))
+    assert pixels_for(on_a_gpu, precision) is Pixels
 
 
 def test_a_machine_that_cannot_build_kernels_is_told_so(monkeypatch, caplog):
