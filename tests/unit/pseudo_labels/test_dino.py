@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from umsam.errors import InputError
+from umsam.pseudo_labels import products
 from umsam.pseudo_labels.compact_dino import build_compact_dino, save_weights
 from umsam.pseudo_labels.dino import (
     IMAGENET_MEAN,
@@ -58,6 +59,20 @@ def test_the_batch_size_changes_nothing(compact):
     one = feature_maps(compact, volume, batch_size=1, device="cpu")
     all_at_once = feature_maps(compact, volume, batch_size=8, device="cpu")
     np.testing.assert_allclose(one, all_at_once, atol=1e-5)
+
+
+@pytest.mark.parametrize(("exact", "setting"), [(True, "medium"), (False, "highest")])
+def test_no_product_is_rounded(compact, monkeypatch, exact, setting):
+    monkeypatch.setattr(products, "onednn_is_exact", lambda: exact)
+    forward, seen = compact.model.forward_features, []
+
+    def noted(images):
+        seen.append(torch.get_float32_matmul_precision())
+        return forward(images)
+
+    compact.model.forward_features = noted
+    feature_maps(compact, np.zeros((2, 40, 40)), batch_size=1, device="cpu")
+    assert seen == [setting] * 2
 
 
 def test_register_tokens_are_no_patches():

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from umsam.data.checksums import check_sha256
 from umsam.data.intensity import to_rgb_uint8
 from umsam.errors import InputError, short
+from umsam.pseudo_labels.products import products
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -110,7 +111,8 @@ def feature_maps(
     for start in range(0, len(volume), batch_size):
         images = np.stack([to_rgb_uint8(image) for image in volume[start : start + batch_size]])
         pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
-        maps.append(_tokens(dino, pixels).cpu().numpy())
+        with products("fp32", device):
+            maps.append(_tokens(dino, pixels).cpu().numpy())
     return np.concatenate(maps)
 
 

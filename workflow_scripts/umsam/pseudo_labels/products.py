@@ -1,4 +1,4 @@
-"""How everything mode multiplies: in which precision, and on a CPU by which of PyTorch's libraries.
+"""How SAM and DINO multiply: in which precision, and on a CPU by which of PyTorch's libraries.
 
 PyTorch's products of float32 numbers on a CPU are MKL's, which uses half of the vector units of an
 AMD processor. Those that it may round are oneDNN's, which uses all of them, and rounds only where a
@@ -16,7 +16,7 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}  # numbers of the encoder
 
 @contextmanager
 def products(precision: str, device: str) -> Iterator[None]:
-    """Products of float32 numbers are as `precision` asks on this kind of device, cuda or cpu.
+    """Products of float32 numbers are as `precision` asks on this device: cpu, or a GPU.
 
     fp32 rounds nothing; the others to TF32 on a GPU (where PyTorch by itself rounds in
     convolutions), and bf16 to bfloat16 on a CPU that has matrix units for it. The settings are the
