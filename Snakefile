@@ -31,6 +31,7 @@ wildcard_constraints:
 localrules:
     all,
     pseudo_labels,
+    overview,
     table1,
     fig2,
     fig3a,
@@ -56,6 +57,12 @@ rule all:
 rule pseudo_labels:
     input:
         of_run("pseudo_labels", "sse", "clusters"),
+
+
+# The README's picture: every stage on one slice.
+rule overview:
+    input:
+        of_run("overview"),
 
 
 # Which step limits the pseudo-labels; training volumes need labels for it.

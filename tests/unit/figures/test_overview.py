@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,13 +47,32 @@ def test_each_panel_shows_its_set(stages):
 
 
 def test_label_adds_a_contour_and_the_key(stages):
-    without = overview_figure(stages, Style()).axes[4]
-    with_label = overview_figure(Stages(**{**vars(stages), "label": stages.rois[2]}), Style()).axes[
-        4
-    ]
-    assert len(with_label.lines) == len(without.lines) + 1
-    assert without.get_legend() is None
-    assert [t.get_text() for t in with_label.get_legend().get_texts()] == ["manual"]
+    without = overview_figure(stages, Style())
+    with_label = overview_figure(replace(stages, label=stages.rois[2]), Style())
+    for panel in (3, 4):
+        assert len(with_label.axes[panel].lines) == len(without.axes[panel].lines) + 1
+    assert not without.legends
+    (key,) = with_label.legends
+    assert [text.get_text() for text in key.get_texts()] == ["found", "manual label"]
+    drawn = {line.get_color() for line in with_label.axes[4].lines}
+    assert {line.get_color() for line in key.get_lines()} == drawn
+
+
+def test_the_last_panels_are_enlarged_around_the_target(stages):
+    large = Stages(
+        image=np.zeros((200, 300)),
+        rois=np.zeros((0, 200, 300), bool),
+        valid=np.zeros(0, bool),
+        pseudo_label=box((200, 300), slice(0, 200), slice(0, 300)),
+        prediction=box((200, 300), slice(90, 110), slice(140, 180)),
+        label=None,
+        pixel=(2.0, 1.0),
+    )
+    first, *_, found, predicted = overview_figure(large, Style()).axes
+    assert first.get_xlim() == (-0.5, 299.5)
+    for axes in (found, predicted):  # 40 mm either way, and 0.6 of that on each side: 88 mm
+        assert axes.get_xlim() == (115.5, 203.5)
+        assert axes.get_ylim() == (121.5, 77.5)
 
 
 def test_the_slice_shown():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from umsam.figures.contours import outline
+from umsam.figures.contours import outline, view
 from umsam.figures.style import PAGE_WIDTH, Style, bare, house_style
 
 Mask = NDArray[np.bool_]
@@ -42,7 +42,7 @@ def shown_slice(prediction: Mask, pseudo_label: Mask, label: Mask | None) -> int
 
 
 def overview_figure(stages: Stages, style: Style) -> Figure:
-    """Five panels of the same slice, in the order of the method."""
+    """Five panels of the same slice, in the order of the method; the last two are enlarged."""
     height, width = stages.image.shape
     ratio = height * stages.pixel[0] / (width * stages.pixel[1])
     every = [k for k, mask in enumerate(stages.rois) if mask.mean() <= LARGEST_SHARE]
@@ -70,18 +70,28 @@ def overview_figure(stages: Stages, style: Style) -> Figure:
             )
         fill(panels[1], stages.rois, every)
         fill(panels[2], stages.rois, passed)
-        outline(panels[3], stages.pseudo_label, style.prediction_color)
-        outline(panels[4], stages.prediction, style.prediction_color)
+        rows, columns = view(_target(stages), stages.pixel)
+        for axes, found in zip(panels[3:], (stages.pseudo_label, stages.prediction), strict=True):
+            if stages.label is not None:
+                outline(axes, stages.label, style.label_color)
+            outline(axes, found, style.prediction_color)
+            axes.set_xlim(columns.start - 0.5, columns.stop - 0.5)
+            axes.set_ylim(rows.stop - 0.5, rows.start - 0.5)
         if stages.label is not None:
-            for axes in panels[3:]:
-                outline(axes, stages.label, style.label_color, width=0.7)
-            panels[4].legend(
-                handles=[Line2D([], [], color=style.label_color, label="manual")],
-                loc="lower right",
-                labelcolor="white",
+            drawn = ((style.prediction_color, "found"), (style.label_color, "manual label"))
+            figure.legend(
+                handles=[Line2D([], [], color=color, label=name) for color, name in drawn],
+                loc="outside lower right",
+                ncols=2,
                 fontsize=6,
             )
     return figure
+
+
+def _target(stages: Stages) -> Mask:
+    """What the last two panels are centred on: the label, else the prediction or pseudo-label."""
+    masks = (stages.label, stages.prediction, stages.pseudo_label)
+    return next((mask for mask in masks if mask is not None and mask.any()), stages.pseudo_label)
 
 
 def fill(axes: Axes, masks: Mask, chosen: list[int], opacity: float = 0.55) -> None:

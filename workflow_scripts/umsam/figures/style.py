@@ -41,13 +41,13 @@ class Style:
     """The ``figures`` section of the configuration.
 
     dpi: of the PNG; cases: rows of Fig. 2 at most; label_color, prediction_color: the contours
-    (the paper's are red and green).
+    (told apart with any colour vision, on grey images).
     """
 
     dpi: int = 200
     cases: int = 3
-    label_color: str = "#e41a1c"
-    prediction_color: str = "#2ca02c"
+    label_color: str = "#D55E00"
+    prediction_color: str = "#56B4E9"
 
 
 @contextmanager
