@@ -21,6 +21,15 @@ wildcard_constraints:
     dataset="[A-Za-z0-9][A-Za-z0-9_-]*",
 
 
+why_not_here = why_not
+
+
+def why_not(dataset, method):
+    """A row whose metrics are here was run, whatever is missing on this machine."""
+    there = Path(f"results/{dataset}/metrics/{method}.csv").is_file()
+    return "" if there else why_not_here(dataset, method)
+
+
 def shipped(dataset):
     """Product -> the tables that it is made of."""
     folder = f"results/{dataset}"

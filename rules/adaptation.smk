@@ -15,7 +15,7 @@ def dino_to_adapt(wildcards):
 
 def adapted_dino(wildcards):
     """Of the checkpoint that a rule has made there is no checksum."""
-    return dino_identity(wildcards.dataset) | {"sha256": None}
+    return dino_identity(wildcards) | {"sha256": None}
 
 
 rule adapt_dino:
@@ -38,7 +38,7 @@ rule adapt_dino:
         runtime=60,
         gpu=1,
     params:
-        dino=lambda wildcards: dino_identity(wildcards.dataset),
+        dino=dino_identity,
         steps=setting("dino.adapt_steps"),
         code=code("adapt_dino"),
     script:

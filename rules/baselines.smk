@@ -15,7 +15,7 @@ def kmeans_clusters(wildcards):
 
 def kmeans_dino_settings(wildcards):
     """Nothing for intensity: another DINO is no reason to cluster intensities again."""
-    return dino_identity(wildcards.dataset) if wildcards.method == "kmeans_dino" else None
+    return dino_identity(wildcards) if wildcards.method == "kmeans_dino" else None
 
 
 def kmeans_settings(wildcards):
@@ -26,12 +26,6 @@ def kmeans_settings(wildcards):
 
 def kmeans_gpus(wildcards):
     return 1 if wildcards.method == "kmeans_dino" else 0
-
-
-def sam_identity(wildcards):
-    """Which SAM it is; the thresholds of everything mode change no answer to a prompt."""
-    sam = settings(wildcards.dataset)["sam"]
-    return {key: sam[key] for key in ("model", "sha256")}
 
 
 def prompt_scale(wildcards):
@@ -104,7 +98,7 @@ rule sam2_video:
 
 def cryosam_dino(wildcards):
     """The extractor of CryoSAM: the data set's own, or DINOv2 as in the original."""
-    own = dino_identity(wildcards.dataset)
+    own = dino_identity(wildcards)
     if cryosam_features(wildcards.dataset) == "own":
         return own
     model = weights_part(wildcards.dataset, "dinov2").model.split("/")[-1]

@@ -15,6 +15,7 @@ from umsam import configuration
 from umsam.baselines.descriptions import read_descriptions
 from umsam.baselines.weights import folder_of, is_offline, missing_weights, read_part
 from umsam.code_hash import code_hash
+from umsam.data.checksums import fingerprint
 from umsam.data.sample_sheet import read_sample_sheet
 from umsam.errors import InputError
 from umsam.job_logs import failed_jobs
@@ -22,6 +23,7 @@ from umsam.job_logs import failed_jobs
 STARTED = time.time()
 SPLITS = ("train", "val", "test")
 DOWNLOADED = ("data/fetal_sample", "data/promise12")
+PROMISE12_SHEET = "data/promise12/samples.tsv"
 
 
 def or_stop(function, *arguments):
@@ -88,7 +90,7 @@ def data_root(dataset):
 
 def sample_sheet(dataset):
     """The sample sheet's path; PROMISE12's is written once its archives have been looked into."""
-    if settings(dataset)["samples"] == "data/promise12/samples.tsv":
+    if settings(dataset)["samples"] == PROMISE12_SHEET:
         return checkpoints.promise12_sheet.get().output.sheet
     return settings(dataset)["samples"]
 
@@ -183,10 +185,27 @@ def dino_weights_of(wildcards):
     return "resources/compact_dino.pt" if dino["model"] == "compact" else []
 
 
-def dino_identity(dataset):
+@cache
+def content_of(weights):
+    """What is in a checkpoint, whatever its time stamp; what a rule downloads is checked there."""
+    return "" if not weights or weights.startswith("weights/sam_") else fingerprint(weights)
+
+
+def sam_content(wildcards):
+    return content_of(sam_weights_of(wildcards))
+
+
+def sam_identity(wildcards):
+    """Which SAM it is; the thresholds of everything mode change no answer to a prompt."""
+    sam = settings(wildcards.dataset)["sam"]
+    return {key: sam[key] for key in ("model", "sha256")} | {"content": sam_content(wildcards)}
+
+
+def dino_identity(wildcards):
     """Which DINO it is, and how it sees a slice."""
-    dino = settings(dataset)["dino"]
-    return {key: dino[key] for key in ("model", "sha256", "image_size", "batch_size")}
+    dino = settings(wildcards.dataset)["dino"]
+    keys = ("model", "sha256", "image_size", "batch_size")
+    return {key: dino[key] for key in keys} | {"content": content_of(dino_weights_of(wildcards) or "")}
 
 
 def parts_of(dataset, method):
@@ -319,8 +338,14 @@ SUFFIXES = {"figures": ("png", "pdf"), "tables": ("csv", "md", "tex")}
 
 
 def ours(dataset):
-    """The method of the row Ours: triple distillation, first seed."""
-    return f"triple_seed{settings(dataset)['training']['seeds'][0]}"
+    """The network whose predictions are the result: Ours, triple distillation, of the first seed.
+
+    Where training.variants leaves it out, the last variant that learns without labels.
+    """
+    training = settings(dataset)["training"]
+    variants = [v for v in training["variants"] if v != "supervised"] or training["variants"]
+    variant = "triple" if "triple" in variants else variants[-1]
+    return f"{variant}_seed{training['seeds'][0]}"
 
 
 def products(dataset, name):

@@ -21,7 +21,15 @@ def of_file(table, field):
 
 
 def promise12_root(wildcards):
-    return data_root("promise12") or PROMISE12_HOME
+    """Where PROMISE12 lies for the run's data sets that use its sheet: they share it."""
+    users = [name for name in config["run"] if settings(name)["samples"] == PROMISE12_SHEET]
+    roots = {data_root(name) or PROMISE12_HOME for name in users or ["promise12"]}
+    if len(roots) > 1:
+        raise WorkflowError(
+            f"data_root: {', '.join(users)} share the sheet {PROMISE12_SHEET}, so they need the same "
+            f"folder, and have {', '.join(sorted(roots))}."
+        )
+    return roots.pop()
 
 
 def promise12_folders(wildcards):

@@ -14,7 +14,15 @@ def compared(wildcards):
         chosen["training"]["variants"],
         chosen["training"]["seeds"],
         {split: len(cases(wildcards.dataset, split, labelled=True)) for split in SPLITS},
+        chosen_by_labels(wildcards),
     )
+
+
+def chosen_by_labels(wildcards):
+    """Whether validation labels choose the epoch of a network."""
+    training = settings(wildcards.dataset)["training"]
+    several = training["validate_every"] < training["epochs"]
+    return several and bool(cases(wildcards.dataset, "val", labelled=True))
 
 
 def compared_rows(wildcards):
@@ -191,6 +199,7 @@ rule ablation_table:
         runtime=5,
     params:
         methods=ablated,
+        chosen_by_labels=chosen_by_labels,
         code=code("ablation_table"),
     script:
         "../workflow_scripts/ablation_table.py"

@@ -11,10 +11,12 @@ def shown_cases(wildcards):
 
 def shown_methods(wildcards):
     """Columns of Fig. 2 after the image: method -> title."""
-    rows = {row.name: row for row in compared(wildcards)}
-    names = [row.name for row in rows.values() if not row.skipped or row.name == OURS]
-    order = ["K-means (intensity)", "K-means (DINO)", OURS, "FullySup"]
-    return {rows[name].method: name for name in order if name in names}
+    result = ours(wildcards.dataset)
+    rows = {row.name: row.method for row in compared(wildcards) if not row.skipped}
+    title = OURS if result.startswith("triple") else f"UNet ({result.rsplit('_seed')[0]})"
+    rows |= {title: result}
+    order = ["K-means (intensity)", "K-means (DINO)", title, "FullySup"]
+    return {rows[name]: name for name in order if name in rows}
 
 
 def shown_volumes(wildcards):

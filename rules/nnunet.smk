@@ -2,12 +2,12 @@
 NNUNET_DATASET = "Dataset501_{dataset}"  # nnU-Net wants the number and the name
 
 
-# A data set in nnU-Net's format: made whether or not nnU-Net is installed.
+# The labelled training cases in nnU-Net's format: made whether or not nnU-Net is installed. Test
+# volumes are not among them, or each new one would train anew.
 rule nnunet_export:
     input:
         images=per_case("results/{dataset}/volumes/{case}.nii.gz", "train", labelled=True),
         labels=per_case("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),
-        test_images=per_case("results/{dataset}/volumes/{case}.nii.gz", "test"),
     output:
         directory(f"results/{{dataset}}/nnunet/raw/{NNUNET_DATASET}"),
     log:

@@ -57,7 +57,7 @@ def feature_source(wildcards):
 
 def dino_settings(wildcards):
     """Nothing where the features are SAM's: another DINO is then no reason to pool again."""
-    return dino_identity(wildcards.dataset) if pools(wildcards, "dino") else None
+    return dino_identity(wildcards) if pools(wildcards, "dino") else None
 
 
 def view_of_features(wildcards):
@@ -69,7 +69,7 @@ def dino_gpus(wildcards):
     return 1 if pools(wildcards, "dino") else 0
 
 
-# Weights are ancient: their time stamps say nothing, a fresh clone sets them all anew.
+# Weights are ancient, for a fresh clone sets all time stamps anew: what is in them is a parameter.
 rule everything_mode:
     input:
         volume="results/{dataset}/volumes/{case}.nii.gz",
@@ -90,6 +90,7 @@ rule everything_mode:
         gpu=1,
     params:
         sam=section("sam"),
+        content=sam_content,
         code=code("everything_mode"),
     script:
         "../workflow_scripts/everything_mode.py"

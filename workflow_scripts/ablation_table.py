@@ -14,8 +14,9 @@ with job(snakemake):
     )
     notes = [
         "Mean ± sample standard deviation over seeds and volumes (0 for a single one).",
-        "Networks are those with the best DSC on these same volumes, as the paper chooses them.",
     ]
+    if snakemake.params.chosen_by_labels:
+        notes.append("Networks are of the epoch with the best DSC on these same volumes.")
     title = f"{snakemake.wildcards.dataset}: validation volumes"
     text = write_table(snakemake.output, table, ablation_text, title, notes)
     logging.info("ablation\n%s", text)

@@ -1,4 +1,4 @@
-"""The labelled training cases and the test volumes of a data set in nnU-Net's format."""
+"""The labelled training cases of a data set in nnU-Net's format."""
 
 from umsam.jobs import job
 
@@ -10,10 +10,9 @@ with job(snakemake):
     from umsam.files import whole_directory
 
     files = snakemake.input
-    images, labels, test_images = (
-        {case_of(path): path for path in paths}
-        for paths in (files.images, files.labels, files.get("test_images", []))
+    images, labels = (
+        {case_of(path): path for path in paths} for paths in (files.images, files.labels)
     )
     with whole_directory(snakemake.output[0]) as folder:
-        export_dataset(folder, images, labels, test_images)
-    logging.info("%d training cases, %d test volumes", len(images), len(test_images))
+        export_dataset(folder, images, labels)
+    logging.info("%d training cases", len(images))

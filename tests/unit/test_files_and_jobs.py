@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,21 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
         raise RuntimeError
     assert [p.name for p in path.iterdir()] == ["second"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_jobs_left_is_removed_and_nothing_else(tmp_path):
+    folder, file = tmp_path / "slices", tmp_path / "a.npy"
+    (tmp_path / f".~{os.getpid()}~slices").mkdir()  # of a job with the same number
+    (tmp_path / ".~1~slices").mkdir()
+    (tmp_path / ".~1~slices/half").touch()
+    (tmp_path / ".~1~a.npy").touch()
+    others = tmp_path / ".~1~b.npy"
+    others.touch()
+    with whole_directory(folder) as temporary:
+        (temporary / "first").touch()
+    with whole(file) as temporary:
+        temporary.touch()
+    assert set(tmp_path.iterdir()) == {folder, file, others}
 
 
 @pytest.fixture

@@ -52,3 +52,17 @@ def test_missing_tables_are_named_and_enough(checkout):
     folders = {path.name for path in (checkout.path / "results/phantom").iterdir()}
     assert folders == {"benchmarks", "clusters", "figures", "metrics", "tables"}
     assert not (checkout.path / "data").exists()
+
+
+def test_a_row_whose_metrics_are_here_needs_no_weights(checkout):
+    asked = "datasets={phantom: {baselines: {methods: [sam2_point, sam2_box]}}}"
+    run = (*RUN, "--config", asked)
+    missing = re.findall(
+        r"results/phantom/[\w/.]+?\.(?:csv|json)", checkout.snakemake(*run, check=False)
+    )
+    for name in {*missing, "results/phantom/metrics/sam2_point.csv"}:
+        write(checkout.path / name)
+    checkout.snakemake(*run)
+    table = pd.read_csv(checkout.path / "results/phantom/tables/table1.csv").set_index("row")
+    assert table["n"]["sam2_point"] == 2
+    assert "weights" in table["not_run"]["sam2_box"]

@@ -77,10 +77,11 @@ def edited(finished):
 
     def edit(name: str, old: str, new: str):
         path = finished.path / name
-        before.setdefault(path, path.read_bytes())
-        text = path.read_text()
-        assert old in text, f"{name} has no {old!r}"
-        path.write_text(text.replace(old, new, 1) if old else text + new)
+        content = path.read_bytes()
+        before.setdefault(path, content)
+        here, there = old.encode(), new.encode()
+        assert here in content, f"{name} has no {old!r}"
+        path.write_bytes(content.replace(here, there, 1) if old else content + there)
 
     yield edit
     for path, content in before.items():
@@ -147,6 +148,14 @@ EDITS = {
     "the simulated clicks": (
         ("workflow_scripts/umsam/baselines/prompts.py", "", "UNUSED = 1\n"),
         {"sam_prompts", "cryosam", "metrics", "comparison_table", *END},
+    ),
+    "SAM's weights": (
+        ("resources/compact_sam.pt", "", "others"),
+        {*PER_CASE - {"phantom", "preprocess"}, *AFTER_FEATURES, "sam_prompts", "cryosam", *END},
+    ),
+    "DINO's weights": (
+        ("resources/compact_dino.pt", "", "others"),
+        {"kmeans_baseline", "cryosam", "metrics", "comparison_table", "contour_figure", *END},
     ),
     "DINO's features instead of SAM's": (
         in_phantom("features: sam, k: 5,", "features: dino, k: 5,"),
@@ -243,6 +252,19 @@ def test_an_adapted_dino_is_trained_on_the_training_slices_and_used_for_all(
     assert plan["adapted_features"] == 4
     assert "dino_features" not in plan
     assert "everything_mode" not in plan
+
+
+def test_without_triple_the_last_variant_is_the_result(finished, edited):
+    edited(
+        "config.yaml",
+        "  variants: [plkd, plkd_cfkd, plkd_cckd, triple,",
+        "  variants: [plkd_cfkd, plkd,",
+    )
+    text = finished.snakemake("--dry-run", "--summary", *RUN)
+    predictions = set(re.findall(r"predictions/(\w+)/site2-02\.nii", text))
+    assert "plkd_seed0" in predictions
+    assert not [name for name in predictions if name.startswith("triple")]
+    assert "train" not in finished.planned(*RUN)
 
 
 def test_an_adapted_dino_that_nothing_uses_is_not_trained(finished, edited):

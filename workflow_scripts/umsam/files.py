@@ -4,12 +4,21 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 
 def _beside(path: Path) -> Path:
-    """A name in the same folder (same file system) that keeps every suffix: ``.~42~a.nii.gz``."""
+    """A name in the same folder (same file system) that keeps every suffix: ``.~42~a.nii.gz``.
+
+    What jobs that were killed have left there of the same output is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".~*~{escape(path.name)}"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
     return path.with_name(f".~{os.getpid()}~{path.name}")
 
 

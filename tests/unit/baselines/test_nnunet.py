@@ -26,7 +26,7 @@ def exported(tmp_path):
     files = {"volumes": {}, "labels": {}}
     for name in files:
         (tmp_path / name).mkdir()
-    for case in (*CASES, "t1"):
+    for case in CASES:
         for name, array in (
             ("volumes", rng.random((4, 12, 10)).astype(np.float32)),
             ("labels", (rng.random((4, 12, 10)) > 0.5).astype(np.uint8)),
@@ -35,9 +35,7 @@ def exported(tmp_path):
             write(files[name][case], array)
     folder = tmp_path / "Dataset501_mine"
     folder.mkdir()
-    test = {"t1": files["volumes"].pop("t1")}
-    del files["labels"]["t1"]
-    export_dataset(folder, files["volumes"], files["labels"], test)
+    export_dataset(folder, files["volumes"], files["labels"])
     return folder
 
 
@@ -79,10 +77,9 @@ def test_images_are_copied_whole(exported):
     for case in CASES:
         source = exported.parent / f"volumes/{case}.nii.gz"
         assert (exported / f"imagesTr/{case}_0000.nii.gz").read_bytes() == source.read_bytes()
-    assert [path.name for path in (exported / "imagesTs").iterdir()] == ["t1_0000.nii.gz"]
     assert json.loads((exported / "dataset.json").read_text())["numTraining"] == 3
 
 
 def test_images_without_their_label_are_refused(tmp_path):
     with pytest.raises(ValueError, match="same cases"):
-        export_dataset(tmp_path, {"a": "a.nii.gz"}, {}, {})
+        export_dataset(tmp_path, {"a": "a.nii.gz"}, {})

@@ -100,8 +100,12 @@ def test_files_of_other_shapes_are_named(tmp_path, label):
 
 def test_reading_back_keeps_names_and_flags_as_text(tmp_path):
     header = ",".join(METRIC_COLUMNS)
-    (tmp_path / "triple_seed0.csv").write_text(f"{header}\n007,test,0.5,1,1,0.5,,\n")
+    (tmp_path / "triple_seed0.csv").write_text(
+        f"{header}\n007,test,0.5,1,1,0.5,,\nNA,test,0.5,1,1,,both empty,2\n"
+    )
     (name, table), *_ = read_metrics([tmp_path / "triple_seed0.csv"]).items()
     assert name == "triple_seed0"
-    assert table["case"].tolist() == ["007"]
-    assert table["flags"].tolist() == [""]
+    assert table["case"].tolist() == ["007", "NA"]
+    assert table["flags"].tolist() == ["", "both empty"]
+    assert table["seconds"].isna().tolist() == [True, False]
+    assert table["dsc_positive_slices"].isna().tolist() == [False, True]

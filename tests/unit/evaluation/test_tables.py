@@ -20,7 +20,6 @@ from umsam.evaluation.tables import (
     comparison_notes,
     comparison_table,
     comparison_text,
-    joint_order,
     joint_text,
     latex,
     markdown,
@@ -57,7 +56,7 @@ def metrics(test, val=(), flags=None):
 
 
 def rows_of(**labelled):
-    return comparison_rows(BASELINES, {}, VARIANTS, [3, 4], EVERYWHERE | labelled)
+    return comparison_rows(BASELINES, {}, VARIANTS, [3, 4], EVERYWHERE | labelled, True)
 
 
 def test_rows_follow_the_paper_and_name_their_predictions():
@@ -79,7 +78,8 @@ def test_supervision_is_owned_up_to():
     assert told["FullySup"] == "dense labels"
     assert told["Ours"] == "none; checkpoint by validation labels"
     assert told["Ours (last epoch)"] == "none"
-    assert {row.name: row.supervision for row in rows_of(val=0)}["Ours"] == "none"
+    last = comparison_rows(BASELINES, {}, VARIANTS, [0], EVERYWHERE, chosen_by_labels=False)
+    assert {row.name: row.supervision for row in last}["Ours"] == "none"
 
 
 def test_what_cannot_be_run_says_why():
@@ -88,7 +88,12 @@ def test_what_cannot_be_run_says_why():
     assert skipped["Ours"] == ""
     assert all(row.skipped == "no test case has a label" for row in rows_of(test=0))
     fewer = comparison_rows(
-        ["cryosam", "sam2_box"], {"sam2_box": "a file is missing"}, ["triple"], [0], EVERYWHERE
+        ["cryosam", "sam2_box"],
+        {"sam2_box": "a file is missing"},
+        ["triple"],
+        [0],
+        EVERYWHERE,
+        True,
     )
     skipped = {row.method: row.skipped for row in fewer}
     assert "supervised" in skipped["supervised_seed0"]
@@ -99,13 +104,13 @@ def test_what_cannot_be_run_says_why():
 
 def test_rows_beyond_the_paper_are_shown_where_they_are_asked_for():
     asked = ["nnunet", "sam_box_2", "sam_box_1.05", "sam_box_1.3"]
-    methods = [row.method for row in comparison_rows(asked, {}, VARIANTS, [0], EVERYWHERE)]
+    methods = [row.method for row in comparison_rows(asked, {}, VARIANTS, [0], EVERYWHERE, True)]
     at = methods.index("sam_box_1.4")
     assert methods[at : at + 4] == ["sam_box_1.4", "sam_box_1.05", "sam_box_2", "sam2_point"]
     assert methods[methods.index("medclip_sam") + 1] == "nnunet"
     assert methods[-1] == "triple_seed0_last"  # ours last
     assert "nnunet" not in [row.method for row in rows_of()]
-    without = comparison_rows(asked, {}, VARIANTS, [0], EVERYWHERE | {"train": 0})
+    without = comparison_rows(asked, {}, VARIANTS, [0], EVERYWHERE | {"train": 0}, True)
     reasons = {row.method: row.skipped for row in without}
     assert reasons["nnunet"] == "no training case has a label"
 
@@ -177,12 +182,12 @@ def test_every_line_of_a_printed_table_has_the_header_s_cells():
 
 
 def joint():
-    """Two data sets; the second lacks FullySup and has a row more."""
+    """Two data sets; the second lacks FullySup, has a row more and another first seed."""
     first = rows_of()
     second = [
         row
         for asked in [[*BASELINES, "sam_box_2"]]
-        for row in comparison_rows(asked, {}, VARIANTS, [3], EVERYWHERE | {"train": 0})
+        for row in comparison_rows(asked, {}, VARIANTS, [7], EVERYWHERE | {"train": 0}, True)
     ]
     parts = []
     for name, rows, value in (("a_set", first, 0.9), ("b", second, 0.5)):
@@ -193,23 +198,23 @@ def joint():
 
 def test_data_sets_side_by_side():
     table = joint()
-    order = joint_order(table)
-    assert len(order) == len(set(order)) == len(ORDER) + 1
-    assert order.index("sam_box_2") == order.index("sam_box_1.4") + 1
-    assert order[-1] == "triple_seed3_last"
     header, cells = joint_text(table, "md")
+    order = [(method, prompt) for method, prompt, *_ in cells]
+    assert len(order) == len(set(order)) == len(ORDER) + 1
+    assert order.index(("SAM", "2 bbox/slice")) == order.index(("SAM", "1.4 bbox/slice")) + 1
+    assert order[-1] == ("Ours (last epoch)", "/")
     assert header[3:] == [
         f"{name}: {column}"
         for name in ("a_set", "b")
         for column in ("DSC (%)", "ASSD (mm)", "s / volume")
     ]
     printed = dict(zip(order, cells, strict=True))
-    assert printed["triple_seed3"][3] == "90.00 ± 0.00"
-    assert printed["triple_seed3"][6] == "50.00 ± 0.00"
-    assert printed["supervised_seed3"][3] == "90.00 ± 0.00"
-    assert printed["supervised_seed3"][6:] == ["not run", "", ""]
-    assert printed["sam_box_2"][3:6] == ["-"] * 3
-    assert printed["sam_box_2"][6] == "50.00 ± 0.00"
+    assert printed["Ours", "/"][3] == "90.00 ± 0.00"
+    assert printed["Ours", "/"][6] == "50.00 ± 0.00"
+    assert printed["FullySup", "/"][3] == "90.00 ± 0.00"
+    assert printed["FullySup", "/"][6:] == ["not run", "", ""]
+    assert printed["SAM", "2 bbox/slice"][3:6] == ["-"] * 3
+    assert printed["SAM", "2 bbox/slice"][6] == "50.00 ± 0.00"
     assert joint_text(table, "tex")[0][3] == r"a\_set: DSC (\%)"
 
 

@@ -29,9 +29,8 @@ def export_dataset(
     folder: Path,
     images: Mapping[str, str | Path],
     labels: Mapping[str, str | Path],
-    test_images: Mapping[str, str | Path],
 ) -> None:
-    """Copy a data set into nnU-Net's raw format: imagesTr, labelsTr, imagesTs, dataset.json.
+    """Copy a data set into nnU-Net's raw format: imagesTr, labelsTr, dataset.json.
 
     Parameters
     ----------
@@ -39,15 +38,12 @@ def export_dataset(
         Exists and is empty.
     images, labels
         Case -> NIfTI file of each training case; labels are 0 and 1. The same cases.
-    test_images
-        The same for the test cases.
     """
     if images.keys() != labels.keys():
         raise ValueError("images and labels are not of the same cases")
     for name, files, channel in (
         ("imagesTr", images, "_0000"),
         ("labelsTr", labels, ""),
-        ("imagesTs", test_images, "_0000"),
     ):
         (folder / name).mkdir()
         for case, source in files.items():

@@ -65,10 +65,10 @@ def sidecar_seconds(prediction_file: str | Path) -> float | None:
 
 
 def read_metrics(paths: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
-    """Method (the file's stem) -> its metrics; case names and flags stay text."""
+    """Method (the file's stem) -> its metrics; case names and flags stay text, "NA" as well."""
+    text = {"case": str, "split": str, "flags": str}
+    empty = {column: [""] for column in METRIC_COLUMNS if column not in text}
     return {
-        Path(path).stem: pd.read_csv(
-            path, dtype={"case": str, "split": str, "flags": str}, keep_default_na=True
-        ).fillna({"flags": ""})
+        Path(path).stem: pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty)
         for path in paths
     }

@@ -85,6 +85,7 @@ def comparison_rows(
     variants: Sequence[str],
     seeds: Sequence[int],
     labelled: Mapping[str, int],
+    chosen_by_labels: bool,
 ) -> list[Row]:
     """The rows of Table 1 in the paper's order, ours last, with the first of the seeds.
 
@@ -96,6 +97,8 @@ def comparison_rows(
         Method -> why it cannot be run (its weights or its package are not here).
     labelled
         Number of cases with a label in each split (train, val, test).
+    chosen_by_labels
+        Whether validation labels chose the epoch of the networks that are not "(last epoch)".
     """
     no_test = "" if labelled.get("test") else "no test case has a label"
     no_train = "" if labelled.get("train") else "no training case has a label"
@@ -106,7 +109,7 @@ def comparison_rows(
         of_training = no_train if row.supervision == "dense labels" else ""
         skipped = no_test or not_asked or of_training or missing.get(method, "")
         rows.append(Row(row.name, method, row.supervision, row.prompt, skipped))
-    by_validation = "none; checkpoint by validation labels" if labelled.get("val") else "none"
+    by_validation = "none; checkpoint by validation labels" if chosen_by_labels else "none"
     for variant, name in NETWORKS.items():
         dense = variant == "supervised"
         not_asked = "" if variant in variants else f"{variant} is not in training.variants"

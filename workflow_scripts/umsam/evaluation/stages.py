@@ -1,4 +1,8 @@
-"""What each stage of a run cost, from the measurements that Snakemake leaves per job."""
+"""What each stage cost, from the measurements that Snakemake leaves of each job.
+
+Each job counts as it was last measured, those of cases and methods that have since left the run
+included.
+"""
 
 from pathlib import Path
 

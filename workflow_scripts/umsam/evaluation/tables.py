@@ -140,9 +140,11 @@ def joint_text(table: pd.DataFrame, style: str) -> tuple[list[str], list[list[st
     """Header and printed cells of several data sets' Table 1 side by side, ours last.
 
     `table` is their concatenation. A row that one of them lacks is "-" there; what a row was told
-    is printed as the first data set has it.
+    is printed as the first data set has it. A network is one row, whichever seed each has first.
     """
     datasets = list(table["dataset"].unique())
+    of_any_seed = table["row"].str.replace(r"_seed\d+", "", regex=True)
+    table = table.assign(row=of_any_seed)
     header = ["Method", "Prompt type", "Supervision"]
     header += [f"{name}: {column}" for name in datasets for column in numbers_header(style)]
     if style == "tex":

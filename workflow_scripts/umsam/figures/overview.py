@@ -48,7 +48,9 @@ def overview_figure(stages: Stages, style: Style) -> Figure:
     every = [k for k, mask in enumerate(stages.rois) if mask.mean() <= LARGEST_SHARE]
     passed = [k for k in every if stages.valid[k]]
     with house_style():
-        figure = Figure(figsize=(PAGE_WIDTH, PAGE_WIDTH / 5 * ratio + 0.3), layout="constrained")
+        words = 0.3 if stages.label is None else 0.45  # inches: the titles, and the key
+        size = (PAGE_WIDTH, PAGE_WIDTH / 5 * ratio + words)
+        figure = Figure(figsize=size, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.02)
         panels = figure.subplots(1, 5)
         titles = (
