@@ -11,9 +11,9 @@ with job(snakemake):
     from segment_anything import SamPredictor
 
     from umsam.baselines.cryosam import Slices, cryosam
-    from umsam.baselines.prediction import write_prediction
     from umsam.baselines.prompts import foreground_point, prompt_slice
     from umsam.baselines.weights import check_weights
+    from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
     from umsam.devices import default_device
     from umsam.pseudo_labels.dino import feature_maps, load_dino

@@ -9,7 +9,7 @@ with job(snakemake):
     from pathlib import Path
 
     from umsam.baselines.kmeans import best_cluster, cluster_feature_maps, cluster_intensity
-    from umsam.baselines.prediction import write_prediction
+    from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
 
     volume = read_volume(snakemake.input.volume)

@@ -7,7 +7,7 @@ with job(snakemake):
     import time
 
     from umsam.baselines.nnunet import load_nnunet
-    from umsam.baselines.prediction import write_prediction
+    from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_volume
     from umsam.devices import default_device
 

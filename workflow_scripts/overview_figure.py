@@ -3,25 +3,22 @@
 from umsam.jobs import job
 
 with job(snakemake):
-    from pathlib import Path
-
-    import pandas as pd
-
     from umsam.data.volumes import read_array, read_volume
     from umsam.figures.overview import Stages, overview_figure, shown_slice
     from umsam.figures.style import Style, save
-    from umsam.pseudo_labels.masks import read_slice_masks
+    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+    from umsam.pseudo_labels.shape_priors import read_rois
 
     files = snakemake.input
     volume = read_volume(files.volume)
     pseudo_label, prediction = (read_array(f) > 0 for f in (files.pseudo_label, files.prediction))
     label = read_array(files.label) > 0 if files.get("label") else None
     z = shown_slice(prediction, pseudo_label, label)
-    rois = pd.read_csv(files.rois)
+    rois = read_rois(files.rois)
     rois = rois[rois["slice"] == z].sort_values("index")
     stages = Stages(
         image=volume.array[z],
-        rois=read_slice_masks(Path(files.masks) / f"slice_{z:03d}.npz").masks,
+        rois=read_slice_masks(slice_file(files.masks, z)).masks,
         valid=rois["valid"].to_numpy(dtype=bool),
         pseudo_label=pseudo_label[z],
         prediction=prediction[z],

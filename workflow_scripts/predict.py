@@ -3,13 +3,12 @@
 from umsam.jobs import job
 
 with job(snakemake):
-    import json
     import logging
     import time
 
-    from umsam.data.volumes import read_volume, write_volume
+    from umsam.data.predictions import write_prediction
+    from umsam.data.volumes import read_volume
     from umsam.devices import default_device
-    from umsam.files import whole
     from umsam.postprocessing import largest_component
     from umsam.training.predict import load_unet, predict_volume
 
@@ -24,7 +23,5 @@ with job(snakemake):
         mask = largest_component(mask)
     seconds = time.perf_counter() - start
 
-    write_volume(snakemake.output.mask, mask, like=volume)
-    with whole(snakemake.output.time) as path:
-        path.write_text(json.dumps({"seconds": round(seconds, 4)}) + "\n")
+    write_prediction(snakemake.output, mask, volume, seconds)
     logging.info("%d slices in %.2f s, %d voxels", len(mask), seconds, int(mask.sum()))

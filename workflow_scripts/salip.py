@@ -12,9 +12,9 @@ with job(snakemake):
 
     from umsam.baselines.clip import load_clip
     from umsam.baselines.descriptions import read_descriptions
-    from umsam.baselines.prediction import write_prediction
     from umsam.baselines.salip import salip
     from umsam.baselines.weights import check_weights
+    from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
     from umsam.devices import default_device
     from umsam.pseudo_labels.masks import read_slice_masks, slice_file

@@ -10,9 +10,9 @@ with job(snakemake):
     import numpy as np
     from transformers.utils.logging import disable_progress_bar
 
-    from umsam.baselines.prediction import write_prediction
     from umsam.baselines.sam2 import box, click, load_sam2, segment_video
     from umsam.baselines.weights import check_weights
+    from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
     from umsam.devices import default_device
 

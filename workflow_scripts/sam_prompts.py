@@ -8,8 +8,8 @@ with job(snakemake):
 
     from segment_anything import SamPredictor
 
-    from umsam.baselines.prediction import write_prediction
     from umsam.baselines.sam_prompts import segment_with_boxes, segment_with_points
+    from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
     from umsam.devices import default_device
     from umsam.pseudo_labels.sam import load_sam

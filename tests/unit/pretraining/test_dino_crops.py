@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from umsam.data.intensity import IMAGENET_MEAN, IMAGENET_STD
 from umsam.pretraining.dino_crops import (
-    IMAGENET_MEAN,
-    IMAGENET_SD,
     augment_intensity,
     multi_crop,
     pool_regions,
@@ -33,7 +32,7 @@ def test_regions_lie_where_the_grey_values_lie(generator, monkeypatch):
     crops = multi_crop(grey[:, None], labels[:, None], 32, 3, 2, (0.6, 1.5), 8, 0.0, generator)
     assert crops.images.shape == (6, 3, 32, 32)
     assert crops.coverage.shape == (6, 2, 16)
-    red = crops.images[:, 0] * IMAGENET_SD[0] + IMAGENET_MEAN[0]
+    red = crops.images[:, 0] * IMAGENET_STD[0] + IMAGENET_MEAN[0]
     patches = torch.nn.functional.avg_pool2d(red, 8).flatten(1)
     told = crops.coverage[:, 0] * 0.5 + crops.coverage[:, 1]
     assert (patches - told).abs().mean() < 0.02  # nearest against linear, on the borders
@@ -86,7 +85,7 @@ def test_model_input_is_normalised_rgb():
     grey = torch.rand(2, 8, 8)
     rgb = to_model_input(grey)
     for channel in range(3):
-        expected = (grey - IMAGENET_MEAN[channel]) / IMAGENET_SD[channel]
+        expected = (grey - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
         torch.testing.assert_close(rgb[:, channel], expected)
 
 

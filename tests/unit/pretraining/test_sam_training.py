@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -268,6 +269,9 @@ def test_resuming_after_a_kill_gives_the_same_weights(tmp_path):
     through = train_compact_sam(tmp_path / "a.pt", tiny, sizes, workers=0)
     train_compact_sam(tmp_path / "b.pt", tiny, sizes, stop_after=2, workers=0)
     assert not (tmp_path / "b.pt").exists()
+    for run in (train_compact_sam, pretrain):
+        with pytest.raises(InputError, match=r"b\.pt\.resume\.pt.*Delete"):
+            run(tmp_path / "b.pt", replace(tiny, seed=7))
     resumed = train_compact_sam(tmp_path / "b.pt", tiny, sizes, workers=0)
     for a, b in zip(through.parameters(), resumed.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)

@@ -6,12 +6,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from umsam.data.intensity import IMAGENET_MEAN, IMAGENET_STD
 from umsam.errors import InputError
 from umsam.pseudo_labels import products
 from umsam.pseudo_labels.compact_dino import build_compact_dino, save_weights
 from umsam.pseudo_labels.dino import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Dino,
     feature_maps,
     load_dino,

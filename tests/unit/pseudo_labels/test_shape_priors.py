@@ -42,7 +42,7 @@ def test_a_rectangle():
     row = measured(rectangle(rows=10, columns=12), pixel=(0.5, 0.4))
     assert row["pixels"] == 120
     assert row["area_ratio"] == 120 / 6000
-    assert row["aspect_ratio"] == 1.2
+    assert row["aspect_ratio"] == pytest.approx(12 * 0.4 / (10 * 0.5))
     assert row["area_mm2"] == pytest.approx(120 * 0.2)
     assert row["valid"]
     assert row["rejected_by"] == ""
@@ -131,12 +131,18 @@ def test_an_empty_mask_is_rejected():
 )
 def test_boxes_are_those_of_scikit_image(k, height, width, seed):
     masks = random_masks(k, height, width, seed).masks
-    for mask, ratio in zip(masks, aspect_ratios(masks), strict=True):
+    for mask, ratio in zip(masks, aspect_ratios(masks, (2.0, 2.0)), strict=True):
         if mask.any():
             y0, x0, y1, x1 = regionprops(mask.astype(int))[0].bbox
             assert ratio == (x1 - x0) / (y1 - y0)
         else:
             assert np.isnan(ratio)
+
+
+def test_a_disc_is_round_on_pixels_of_any_shape():
+    y, x = np.mgrid[-30:30:0.5, -30:30]  # mm
+    (ratio,) = aspect_ratios((x**2 + y**2 <= 20**2)[None], (0.5, 1.0))
+    assert ratio == pytest.approx(1, abs=0.03)
 
 
 def test_a_slice_without_rois_is_a_table_with_a_header(tmp_path):
@@ -151,7 +157,7 @@ def test_a_slice_without_rois_is_a_table_with_a_header(tmp_path):
 
 def test_a_table_is_read_as_written(tmp_path):
     masks = slice_of(rectangle(10, 10), rectangle(1, 9), np.zeros((60, 100), bool))
-    written = roi_table("NA", 3, masks, (0.3, 0.7), PRIORS)
+    written = roi_table("NA", 3, masks, (0.35, 0.3), PRIORS)
     written.to_csv(tmp_path / "a.csv", index=False)
     read = read_rois(tmp_path / "a.csv")
     assert read["case"].tolist() == ["NA"] * 3

@@ -7,6 +7,7 @@ from pathlib import Path
 import pooch
 import requests
 
+from umsam.data.checksums import sha256_of
 from umsam.errors import InputError
 from umsam.files import whole
 
@@ -35,7 +36,7 @@ def download(url: str, target: str | Path, sha256: str | None, instead: str = ""
     """
     target = Path(target)
     if target.is_file():
-        if sha256 is None or pooch.file_hash(str(target)) == sha256:
+        if sha256 is None or sha256_of(target) == sha256:
             log.info("%s is there already", target)
             return
         log.warning("%s is there but its sha256 is not %s: fetched again", target, sha256)
@@ -60,7 +61,7 @@ def download(url: str, target: str | Path, sha256: str | None, instead: str = ""
                 f"{url}: the connection failed or was cut ({cause}). Nothing was written; try "
                 f"again once the address can be reached. {remedy}"
             ) from None
-        found = pooch.file_hash(str(temporary))
+        found = sha256_of(temporary)
         if sha256 is not None and found != sha256:
             raise InputError(
                 f"{url}: not the expected file: sha256 expected {sha256}, got {found} "

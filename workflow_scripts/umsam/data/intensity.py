@@ -6,6 +6,10 @@ import numpy as np
 
 log = logging.getLogger(__name__)
 
+# Of the RGB images in [0, 1] that published transformers were trained on.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 def normalise(array: np.ndarray, lower: float = 1.0, upper: float = 99.0) -> np.ndarray:
     """Clip a volume to its `lower` and `upper` percentile and scale it to [0, 1], float32.

@@ -10,6 +10,7 @@ from umsam.errors import InputError
 from umsam.evaluation.case_metrics import case_of
 from umsam.evaluation.precision import slice_ious
 from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+from umsam.pseudo_labels.shape_priors import read_rois
 
 
 def case_ious(
@@ -27,7 +28,7 @@ def case_ious(
     """
     case = case_of(label_file)
     label, pseudo_label = read_array(label_file) > 0, read_array(pseudo_label_file) > 0
-    rois = pd.read_csv(roi_file).set_index(["slice", "index"])["valid"].astype(bool)
+    rois = read_rois(roi_file).set_index(["slice", "index"])["valid"]
     parts = []
     for z in range(len(label)):
         file = slice_file(mask_folder, z)

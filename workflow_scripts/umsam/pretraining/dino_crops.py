@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_SD = (0.229, 0.224, 0.225)
+from umsam.data.intensity import IMAGENET_MEAN, IMAGENET_STD
+
 NO_REGION = -1
 
 
@@ -139,7 +139,7 @@ def augment_intensity(crops: Tensor, generator: Generator) -> Tensor:
 def to_model_input(crops: Tensor) -> Tensor:
     """[N, S, S] in [0, 1] to RGB with ImageNet's mean and standard deviation, [N, 3, S, S]."""
     mean = torch.tensor(IMAGENET_MEAN)[:, None, None]
-    sd = torch.tensor(IMAGENET_SD)[:, None, None]
+    sd = torch.tensor(IMAGENET_STD)[:, None, None]
     return (crops[:, None] - mean) / sd
 
 

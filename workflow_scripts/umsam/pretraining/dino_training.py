@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from umsam.pretraining.dino_loss import (
     update_teacher,
 )
 from umsam.pretraining.procedural import random_scene
+from umsam.pretraining.settings import from_configuration
 from umsam.pretraining.tissue_scenes import tissue_pair
 from umsam.pseudo_labels.compact_dino import PATCH, TRAINED_SIZE, build_compact_dino
 
@@ -79,13 +80,7 @@ class DinoSettings:
 
 def dino_settings(configured: dict[str, Any]) -> DinoSettings:
     """The defaults with the configuration's keys over them; `InputError` names what is unknown."""
-    known = {field.name for field in fields(DinoSettings)}
-    if unknown := sorted(configured.keys() - known):
-        raise InputError(
-            f"configuration: pretraining.dino has no {', '.join(unknown)}; "
-            f"it knows {', '.join(sorted(known))}."
-        )
-    settings = DinoSettings(**configured)
+    settings = from_configuration(DinoSettings, configured, "pretraining.dino")
     if settings.region_loss not in ("contrast", "dino"):
         raise InputError(
             f"configuration: pretraining.dino.region_loss is {settings.region_loss!r}; "

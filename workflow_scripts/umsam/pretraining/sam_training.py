@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from segment_anything.modeling import Sam
@@ -131,6 +132,19 @@ def _average_gradients(parameters: list[nn.Parameter], processes: int) -> None:
         p.grad.copy_(part.view_as(p))
 
 
+def _saved(path: Path, settings: SamTraining, device: str) -> dict[str, Any]:
+    """The state of a run that was stopped; `InputError` if it was one with other settings."""
+    state = torch.load(path, map_location=device, weights_only=True)
+    if state["settings"] != repr(settings):
+        raise InputError(f"{path}: a run with other settings was stopped. Delete it to start anew.")
+    return state
+
+
+def _state_of(output: Path) -> Path:
+    """Where a run that makes `output` leaves its state."""
+    return output.with_name(output.name + ".resume.pt")
+
+
 class _Run:
     """A run at one of its steps: network, running mean of it, head of the anchors, optimiser."""
 
@@ -158,10 +172,10 @@ class _Run:
     def save(self, path: Path) -> None:
         state = {name: part.state_dict() for name, part in self._parts.items()}
         with whole(path) as temporary:
-            torch.save({"step": self.step, **state}, temporary)
+            torch.save({"settings": repr(self.settings), "step": self.step, **state}, temporary)
 
     def resume(self, path: Path) -> None:
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = _saved(path, self.settings, self.device)
         self.step = state["step"]
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
@@ -236,14 +250,14 @@ def train_compact_sam(
     Raises
     ------
     InputError
-        `settings.initial` is missing or holds something else.
+        `settings.initial` is missing or holds something else, or the state is of other settings.
     """
     rank, processes = 0, 1
     if distributed.is_initialized():
         rank, processes = distributed.get_rank(), distributed.get_world_size()
     first = rank == 0
     output = Path(output)
-    resume = output.with_name(output.name + ".resume.pt")
+    resume = _state_of(output)
     run, report = _Run(settings, device), _Report(settings.steps)
     if resume.exists():
         run.resume(resume)
@@ -302,6 +316,8 @@ def pretrain(output: Path | str, settings: SamTraining, threads: int = 2) -> Non
             f"pretraining.sam: batch_size {settings.batch_size} is not a multiple of processes "
             f"{settings.processes}; change one of them"
         )
+    if _state_of(Path(output)).exists():
+        _saved(_state_of(Path(output)), settings, device)  # a process could not tell the user
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.start_processes(
             _process,

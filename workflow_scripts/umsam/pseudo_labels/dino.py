@@ -19,12 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from umsam.data.checksums import check_sha256
-from umsam.data.intensity import to_rgb_uint8
+from umsam.data.intensity import IMAGENET_MEAN, IMAGENET_STD, to_rgb_uint8
 from umsam.errors import InputError, short
 from umsam.pseudo_labels.products import products
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 IMAGE_SIZE = {"compact": 224}
 OTHER_IMAGE_SIZE = 448
 # What wraps a backbone in published checkpoints: training frameworks, and DINO's own teacher.

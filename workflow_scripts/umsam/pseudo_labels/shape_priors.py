@@ -46,7 +46,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class ShapePriors:
-    """Inclusive bounds of V (share of the slice's pixels), A (box width / box height) and the
+    """Inclusive bounds of V (share of the slice's pixels), A (box width / height, in mm) and the
     centroid's place (share of the slice's width and height, from the first column and row)."""
 
     v_min: float
@@ -80,10 +80,14 @@ class ShapePriors:
         return ";".join(violated)
 
 
-def aspect_ratios(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """A of masks [K, H, W]: columns of the bounding box / its rows, in pixels; NaN if empty."""
+def aspect_ratios(masks: NDArray[np.bool_], pixel: tuple[float, float]) -> NDArray[np.float64]:
+    """A of masks [K, H, W]: width of the bounding box / its height, in mm; NaN if empty.
+
+    `pixel` is its size in mm, (y, x): what is round is round on pixels of any shape.
+    """
     columns, rows = _extent(masks.any(axis=1)), _extent(masks.any(axis=2))
-    return np.divide(columns, rows, out=np.full(len(masks), np.nan), where=rows > 0)
+    of_pixels = np.divide(columns, rows, out=np.full(len(masks), np.nan), where=rows > 0)
+    return of_pixels * (pixel[1] / pixel[0])
 
 
 def centroids(masks: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -111,7 +115,7 @@ def roi_table(
     """
     pixels = m.area
     area_ratio = pixels / (m.masks.shape[1] * m.masks.shape[2])
-    aspect_ratio = aspect_ratios(m.masks)
+    aspect_ratio = aspect_ratios(m.masks, pixel)
     x, y = centroids(m.masks)
     measured = {"area_ratio": area_ratio, "aspect_ratio": aspect_ratio, "x": x, "y": y}
     rejected_by = [

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from umsam.errors import InputError
+from umsam.evaluation.metrics import dice
 from umsam.postprocessing import largest_component
 from umsam.training.augmentation import (
     add_noise,
@@ -273,12 +273,7 @@ def mean_dsc(
     )
     if largest:
         predicted = map(largest_component, predicted)
-    return float(np.mean([_dsc(x, case.target) for x, case in zip(predicted, cases, strict=True)]))
-
-
-def _dsc(prediction: NDArray[np.uint8], label: NDArray[np.uint8]) -> float:
-    total = int(prediction.sum()) + int(label.sum())
-    return 2 * int((prediction & label).sum()) / total if total else 1.0
+    return float(np.mean([dice(x, case.target) for x, case in zip(predicted, cases, strict=True)]))
 
 
 def _batches(dataset: SliceDataset, size: int, rng: np.random.Generator) -> Iterator[Batch]:

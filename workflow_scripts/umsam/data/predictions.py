@@ -1,4 +1,4 @@
-"""What every comparison method leaves of a volume: the mask and, beside it, what it took."""
+"""What every method leaves of a volume: the mask and, beside it, what it took."""
 
 import json
 from typing import Any, Protocol
