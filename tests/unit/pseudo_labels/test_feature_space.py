@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import normalize
 
-from umsam.pseudo_labels.feature_space import FeatureSpace, fit_space, read_kmeans, save_kmeans
+from umsam.pseudo_labels.feature_space import FEW, FeatureSpace, fit_space, read_kmeans, save_kmeans
 
 SETTINGS = {"l2_normalise": False, "position": 0.0, "centre": False, "whiten": None}
 
@@ -85,6 +85,17 @@ def test_what_a_scanner_adds_to_all_features_of_a_volume_does_not_count(features
     for rows, same in zip(seen, expected, strict=True):
         np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-8 * np.abs(rows).max())
         np.testing.assert_allclose(distances(rows), distances(same), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, FEW - 1, FEW])
+def test_few_rois_keep_their_looks_where_features_are_centred(features, count):
+    """Less the mean of a volume of one ROI nothing would be left of it."""
+    volumes = [features[:30], features[30:32], features[32:]]
+    space = fit_space(lambda: volumes, {**SETTINGS, "centre": True})
+    few = features[40 : 40 + count]
+    typical = (volumes[0].mean(axis=0) + volumes[2].mean(axis=0)) / 2
+    expected = few - (few.mean(axis=0) if count == FEW else typical)
+    np.testing.assert_allclose(space(few, middle(few)), expected)
 
 
 def test_no_more_components_than_the_features_span():

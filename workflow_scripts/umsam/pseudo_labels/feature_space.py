@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Batches = Callable[[], Iterable[NDArray[np.floating]]]
 """Gives the features [n, D] of one volume after the other, from the start at each call."""
 
+FEW = 5  # ROIs: the mean of fewer says more of them than of the scanner
 SMALLEST_VARIANCE = 1e-10  # of an axis, as a share of the largest: below it is rounding
 
 
@@ -27,6 +28,9 @@ class FeatureSpace:
         feature; to cross the slice along an axis is then this many times a feature's length.
     centre
         The volume's mean feature is subtracted: volumes of other scanners look alike then.
+    typical
+        [D], what is subtracted of a volume with less than `FEW` ROIs: the mean of the training
+        volumes' means. Empty: its own mean, however few they are.
     mean, axes
         [D] and [D, d]: features become (feature - mean) @ axes (see `fit_space`); empty: they stay.
     """
@@ -36,6 +40,7 @@ class FeatureSpace:
     centre: bool = False
     mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     axes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    typical: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __call__(
         self, features: NDArray[np.floating], place: NDArray[np.floating]
@@ -46,7 +51,8 @@ class FeatureSpace:
             features = np.divide(features, length, out=np.zeros_like(features), where=length > 0)
             length = np.ones_like(length)
         if self.centre and len(features):
-            features = features - features.mean(axis=0)
+            few = len(features) < FEW and self.typical.size
+            features = features - (self.typical if few else features.mean(axis=0))
         if self.axes.size:
             features = (features - self.mean) @ self.axes
             length = np.sqrt(self.axes.shape[1])  # its root mean square over the training ROIs
@@ -64,6 +70,8 @@ def fit_space(batches: Batches, settings: Mapping[str, Any]) -> FeatureSpace:
     grow with the number of ROIs.
     """
     plain = FeatureSpace(settings["l2_normalise"], settings["position"], settings["centre"])
+    if settings["centre"]:
+        plain = replace(plain, typical=_typical(batches, settings["l2_normalise"]))
     wanted = settings["whiten"]
     if wanted is None:
         return plain
@@ -93,6 +101,17 @@ def fit_space(batches: Batches, settings: Mapping[str, Any]) -> FeatureSpace:
     return replace(plain, mean=origin + mean, axes=axes)
 
 
+def _typical(batches: Batches, l2_normalise: bool) -> NDArray[np.float64]:
+    """The mean of the volumes' mean features; of those with `FEW` ROIs, where there are any."""
+    space, means = FeatureSpace(l2_normalise), []
+    for batch in batches():
+        if len(batch):
+            features = space(batch, np.zeros((len(batch), 2)))
+            means.append((len(batch) >= FEW, features.mean(axis=0)))
+    kept = [mean for enough, mean in means if enough] or [mean for _, mean in means]
+    return np.mean(kept, axis=0) if kept else np.zeros(0)
+
+
 def save_kmeans(
     path: Path, centroids: NDArray[np.float64], inertia: float, space: FeatureSpace
 ) -> None:
@@ -109,5 +128,6 @@ def read_kmeans(path: str | Path) -> tuple[NDArray[np.float64], FeatureSpace]:
             bool(file["centre"]),
             file["mean"],
             file["axes"],
+            file["typical"],
         )
         return file["centroids"], space
