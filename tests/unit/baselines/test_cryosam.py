@@ -111,6 +111,7 @@ def test_a_real_sam_runs_the_same_way():
     loose = SETTINGS | {"max_area": 1.0, "min_iou": 0.0, "top_k": 2}
     found, places = cryosam(slices, features_of([ORGAN]), 4, (16.5, 20.5), loose)
     masks, scores, _ = Slices(SamPredictor(predictor.model), volume).segment(4, (16.5, 20.5))
-    allowed = [m for m, s in zip(masks, scores, strict=True) if s > 0 and 0 < m.mean() < 1]
+    allowed = [k for k in range(3) if scores[k] > 0 and 0 < masks[k].mean() < 1]
     assert places <= 2
-    assert found.any() == bool(allowed)
+    best = masks[max(allowed, key=scores.__getitem__)]
+    assert (found[4] >= best).all()

@@ -1,5 +1,7 @@
 """Which products are rounded: against float64, and with a processor that rounds imitated."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,9 +23,11 @@ def test_on_a_cpu_no_product_is_rounded_but_in_bf16(asked):
         assert largest_error() < 1e-5
 
 
-def test_bf16_on_a_cpu_rounds_where_the_processor_gains_by_it():
+def test_bf16_on_a_cpu_rounds_nothing_without_matrix_units():
+    flags = Path("/proc/cpuinfo")
+    matrix_units = flags.exists() and "amx_bf16" in flags.read_text()
     with products("bf16", "cpu"):
-        assert (largest_error() < 1e-5) == onednn_is_exact()
+        assert largest_error() < (1e-2 if matrix_units else 1e-5)
 
 
 def test_a_processor_that_rounds_is_found_out():

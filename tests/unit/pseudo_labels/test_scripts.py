@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
 SPACING = (3.0, 0.5, 0.75)
-PRIORS = {"v_min": 0.01, "v_max": 0.3, "a_min": "3/4", "a_max": 3}  # in mm: half and twice in pixels
+PRIORS = {"v_min": 0.01, "v_max": 0.3, "a_min": "3/4", "a_max": 3}  # half and twice in pixels
 SPACE = {"l2_normalise": False, "position": 0.0, "centre": False, "whiten": None}
 CLUSTERING = {"k": 2, "n_init": 3, "seed": 0, "space": SPACE, "sse_k": [2, 4],
               "max_rois": None, "sse_rois": 20000}  # fmt: skip
