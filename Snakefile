@@ -131,3 +131,8 @@ onstart:
 onerror:
     for job in failed_jobs("logs", since=STARTED):
         logger.error(f"Failed: {job.name}: {job.error} (log: {job.log})")
+    # What a failed job made before is gone, what follows from it is not: the next run must not take
+    # that for up to date, so it is marked as Snakemake marks what a killed run leaves.
+    for job in workflow.dag.needrun_jobs():
+        if any(Path(file).exists() for file in job.output):
+            workflow.persistence.started(job)
