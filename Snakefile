@@ -120,6 +120,11 @@ include: "rules/provenance.smk"
 include: "rules/pretraining.smk"
 
 
+if workflow.is_main_process:
+    for dataset in config["run"]:
+        or_stop(check_files, dataset)
+
+
 onstart:
     for line in dict.fromkeys(line for dataset in config["run"] for line in not_run(dataset)):
         logger.info(line)

@@ -31,7 +31,7 @@ def or_stop(function, *arguments):
     try:
         return function(*arguments)
     except InputError as error:
-        raise WorkflowError(str(error)) from None
+        sys.exit(str(error))
 
 
 # ---- settings
@@ -126,6 +126,29 @@ def cases(dataset, split=None, labelled=None):
     ]
 
 
+def check_files(dataset):
+    """Name what the user said is there and is not.
+
+    Snakemake would take what was once made of a file for up to date, and say nothing.
+    """
+    chosen = settings(dataset)
+    for key in ("sam", "dino"):
+        own = chosen[key]["checkpoint"]
+        if own and not own.startswith("results/") and not Path(own).is_file():
+            raise InputError(f"{key}.checkpoint: {own}: no such file. Correct the path in the configuration.")
+    if "phantom" in chosen or data_root(dataset) in DOWNLOADED or not Path(chosen["samples"]).is_file():
+        return  # rules make the files, or a checkpoint the sheet
+    files = [file for sample in samples(dataset) for file in (sample.image, sample.label) if file]
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise InputError(
+            f"{chosen['samples']}: {len(missing)} of its {len(files)} files are not there: "
+            f"{', '.join(missing[:5])}{more}. Correct the paths (relative to the sheet, or to data_root "
+            "where the data set gives one), or take these cases out."
+        )
+
+
 def case_names(wildcards):
     return cases(wildcards.dataset)
 
@@ -160,6 +183,22 @@ def per_case(pattern, split=None, labelled=None):
 
     def paths(wildcards):
         return expand(pattern, case=cases(wildcards.dataset, split, labelled), **dict(wildcards.items()))
+
+    return paths
+
+
+def of_training(pattern):
+    """The same over the training cases, of which there must be one."""
+    files = per_case(pattern, "train")
+
+    def paths(wildcards):
+        dataset = wildcards.dataset
+        if not cases(dataset, "train"):
+            raise WorkflowError(
+                f"{sample_sheet(dataset)}: no case has the split train, and clusters and networks are "
+                "learnt from those. Without labels, let all cases be train."
+            )
+        return files(wildcards)
 
     return paths
 

@@ -150,8 +150,8 @@ rule dino_features:
 
 rule sse:
     input:
-        features=per_case("results/{dataset}/dino_features/{case}.npz", "train"),
-        rois=per_case("results/{dataset}/rois/{case}.csv", "train"),
+        features=of_training("results/{dataset}/dino_features/{case}.npz"),
+        rois=of_training("results/{dataset}/rois/{case}.csv"),
     output:
         curve="results/{dataset}/clusters/sse.csv",
     log:
@@ -176,7 +176,7 @@ rule kmeans:
     input:
         unpack(masks_as_evidence),
         curve="results/{dataset}/clusters/sse.csv",
-        features=per_case("results/{dataset}/dino_features/{case}.npz", "train"),
+        features=of_training("results/{dataset}/dino_features/{case}.npz"),
     output:
         kmeans="results/{dataset}/clusters/kmeans.npz",
         target="results/{dataset}/clusters/target.json",

@@ -79,6 +79,7 @@ def test_an_empty_last_cell_may_be_missing(tmp_path):
         ("case\timage\tsplit\n-a\ta.nii\ttrain\n", "illegal case name '-a'"),
         ("case\timage\tsplit\na b\ta.nii\ttrain\n", "illegal case name 'a b'"),
         ("case\timage\tsplit\n\ta.nii\ttrain\n", "illegal case name ''"),
+        ("case\timage\tsplit\na\ta{1}.nii\ttrain\n", "line 2: 'a{1}.nii' has a brace"),
         (b"PK\x03\x04\xff\xfe\x00", "not UTF-8"),
     ],
 )

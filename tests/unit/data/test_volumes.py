@@ -6,7 +6,14 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umsam.data.volumes import Volume, grid_differences, read_label, read_volume, write_volume
+from umsam.data.volumes import (
+    Volume,
+    check_slice_axis,
+    grid_differences,
+    read_label,
+    read_volume,
+    write_volume,
+)
 from umsam.errors import InputError
 
 FORMATS = ("a.nii.gz", "a.nii", "a.mhd", "a.mha", "a.nrrd")
@@ -243,3 +250,50 @@ def test_rounding_of_headers_is_no_difference():
     a = Volume(array, (3.3, 1.125, 1.125), (10.0, 20.0, 30.0))
     b = Volume(array, (3.2999989986419678, 1.125, 1.125), (10.00001, 20.0, 29.9999))
     assert grid_differences(a, b) == []
+
+
+@pytest.mark.parametrize(
+    ("spacing", "axis"),  # (z, y, x)
+    [
+        ((3.0, 0.6, 0.6), None),
+        ((0.5, 0.8, 0.8), None),  # thin slices
+        ((1.0, 1.0, 1.0), None),
+        ((3.0, 0.5, 0.9), None),  # oblong pixels
+        ((0.6, 0.6, 3.0), "first"),
+        ((0.61, 3.3, 0.6), "second"),
+        ((0.8, 0.8, 0.5), "first"),
+    ],
+)
+def test_slices_along_another_axis_than_the_third_are_refused(spacing, axis):
+    volume = Volume(np.zeros((4, 5, 6)), spacing)
+    if axis is None:
+        check_slice_axis("a.nii", volume)
+    else:
+        with pytest.raises(InputError, match=f"a.nii.*lie along the {axis}.*PermuteAxes"):
+            check_slice_axis("a.nii", volume)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [((0, 1), False), ((0, 255), False), ((0,), False), ((1,), False), ((0, 1, 2), True),
+     ((0.0, 0.31, 0.5), True), ((-1, 0), True)],
+)  # fmt: skip
+def test_a_label_of_several_values_is_told_of(tmp_path, caplog, values, told):
+    array = np.resize(np.array(values), (3, 4, 5)).astype(np.float32)
+    image = Volume(array, (3.0, 1.0, 1.0))
+    write_volume(tmp_path / "a.nii.gz", array, like=image)
+    label = read_label(tmp_path / "a.nii.gz", image)
+    assert np.array_equal(label, array > 0)
+    assert ("WARNING" in caplog.text and "a.nii.gz: holds the values" in caplog.text) == told
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.NII.GZ", "a.NII"])
+def test_a_file_cut_short_is_refused_however_it_is_spelt(tmp_path, name):
+    written = "a.nii.gz" if name.lower().endswith("gz") else "a.nii"
+    array = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
+    write_volume(tmp_path / written, array, like=Volume(array, (3.0, 1.0, 1.0)))
+    content = (tmp_path / written).read_bytes()
+    (tmp_path / written).unlink()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="cut short"):
+        read_volume(tmp_path / name)

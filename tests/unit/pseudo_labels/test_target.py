@@ -53,6 +53,13 @@ def test_a_near_tie_is_warned_of(caplog, other, tied):
     assert (f"cluster 1 (mean aspect_ratio {other:.4g}" in caplog.text) == tied
 
 
+@pytest.mark.parametrize(("mean", "far"), [(0.4, True), (0.55, False), (1.45, False), (1.6, True)])
+def test_a_prior_that_no_cluster_is_near_is_warned_of(caplog, mean, far):
+    with caplog.at_level(logging.WARNING):
+        assert chosen(np.array([0, 0]), np.array([mean, mean]), 1, 1.0, 0.1).cluster == 0
+    assert ("no cluster is near target.prior" in caplog.text) == far
+
+
 def test_an_empty_cluster_is_never_the_target():
     target = chosen(np.array([0, 0, 2]), np.array([5.0, 5.0, 9.0]), 3, 1.0, 0.1)
     assert target.cluster == 0

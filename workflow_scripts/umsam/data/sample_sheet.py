@@ -118,6 +118,11 @@ def _sample(where: str, row: dict[str, str], base: Path) -> Sample:
             f"{where}: case {case} has the split {split!r}; it must be one of {', '.join(SPLITS)}."
         )
     label = row.get("label", "")
+    if braces := [name for name in (image, label) if "{" in name or "}" in name]:
+        raise InputError(
+            f"{where}: {braces[0]!r} has a brace, which means something else to Snakemake. Rename "
+            "the file, or link to it by another name."
+        )
     return Sample(case, base / image, base / label if label else None, split)
 
 

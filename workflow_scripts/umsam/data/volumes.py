@@ -4,6 +4,7 @@ Arrays are [Z, Y, X] and spacing is (z, y, x) in mm. Origin and direction stay i
 order (x, y, z): nothing here computes with them, they only travel to the files that are written.
 """
 
+import logging
 import os
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import SimpleITK as sitk
 from umsam.data.nifti_checks import nifti_fault
 from umsam.errors import InputError
 from umsam.files import whole
+
+log = logging.getLogger(__name__)
 
 FORMATS = (".nii", ".nii.gz", ".mhd", ".mha", ".nrrd", ".nhdr")
 
@@ -87,7 +90,40 @@ def read_label(path: str | Path, image: Volume, image_path: str | Path = "its im
             f"{'; '.join(differences)}. Resample the label onto the image (nearest neighbour), or "
             "pair the right files in the sample sheet."
         )
+    _warn_of_values(path, label.array)
     return (label.array > 0).astype(np.uint8)
+
+
+def _warn_of_values(path: str | Path, label: np.ndarray) -> None:
+    """A label's 0 and one number above it are background and organ; tell of anything else."""
+    values = np.unique(label)
+    if values[0] < 0 or np.count_nonzero(values > 0) > 1:
+        shown = ", ".join(f"{value:g}" for value in values[:6])
+        log.warning(
+            "WARNING: %s: holds the values %s%s. Everything above 0 counts as the organ; save a "
+            "label of the organ alone if that is not meant.",
+            path, shown, ", ..." if len(values) > 6 else "",
+        )  # fmt: skip
+
+
+def check_slice_axis(path: str | Path, volume: Volume) -> None:
+    """Slices are taken along z, the third axis of a file.
+
+    Raises
+    ------
+    InputError
+        The pixels of such a slice would be long strips, while across another axis they are square:
+        the file stores its slices along that one.
+    """
+    z, y, x = volume.spacing
+    for axis, through, across in (("first", x, (y, z)), ("second", y, (x, z))):
+        square = max(across) <= 1.05 * min(across)
+        if square and max(y, x) > 1.5 * min(y, x):
+            raise InputError(
+                f"{path}: slices are taken along the third axis, whose voxels are {z:.3g} mm, but "
+                f"this file's lie along the {axis}, {through:.3g} mm apart, and would be cut into "
+                "strips. Store them along the third: SimpleITK.PermuteAxes, or export again."
+            )
 
 
 def grid_differences(a: Volume, b: Volume) -> list[str]:
@@ -143,7 +179,7 @@ def _read_image(path: Path) -> sitk.Image:
             f"{path}: no such file. Correct the path in the sample sheet (paths are relative to "
             "the sheet, or to data_root where the data set gives one)."
         )
-    if path.name.endswith((".nii", ".nii.gz")):
+    if path.name.lower().endswith((".nii", ".nii.gz")):
         fault = nifti_fault(path)
         if fault:
             raise _unusable(path, fault)

@@ -19,6 +19,8 @@ CONTINUITY_WEIGHT = 3.0
 """Against 1 for the discrepancy, as a share of the prior, and 1 for the share of ROIs. Between 2
 and 3 the choices on parts of two real data sets, fetal brains and prostates, differ little."""
 
+FAR = 0.5  # of the prior: a cluster that is farther from it is hardly the organ
+
 
 @dataclass(frozen=True)
 class Target:
@@ -122,6 +124,13 @@ def choose_target(
             "taken, cluster %d (%s) is not. Look at figures/clusters.png; another prior, "
             "attribute, target.choose_by or number of clusters may tell them apart.",
             prior, best, figures(best), tied, figures(tied),
+        )  # fmt: skip
+    if abs(means[best] - prior) > FAR * prior:
+        log.warning(
+            "WARNING: no cluster is near target.prior = %.4g: cluster %d, which is taken, has %s. "
+            "Look at figures/clusters.png; is the prior right, and do shape_priors let the organ "
+            "pass?",
+            prior, best, figures(best),
         )  # fmt: skip
     return Target(
         cluster=best,
