@@ -215,7 +215,10 @@ def _unusable(path: str | Path, fault: str) -> InputError:
 def _reason(error: RuntimeError) -> str:
     """The last line of ITK's report, which carries the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    reason = lines[-1] if lines else type(error).__name__
+    if "No such file" in reason:  # ITK's word where the header is there and its voxels are not
+        return "cut short, or the file with its voxels is missing"
+    return reason
 
 
 def _rounded(values: tuple[float, ...]) -> tuple[float, ...]:
