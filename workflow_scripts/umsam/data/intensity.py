@@ -20,7 +20,7 @@ def normalise(array: np.ndarray, lower: float = 1.0, upper: float = 99.0) -> np.
     low, high = np.percentile(array, [lower, upper])
     if not high > low:
         log.warning(
-            "WARNING: percentiles %g and %g of the image are both %g: the image has no contrast and "
+            "WARNING: percentiles %g and %g of the image are both %g: it has no contrast and "
             "becomes 0 everywhere. Look at the file, or widen intensity.lower/upper_percentile.",
             lower, upper, low,
         )  # fmt: skip
