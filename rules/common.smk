@@ -226,8 +226,12 @@ def dino_weights_of(wildcards):
 
 @cache
 def content_of(weights):
-    """What is in a checkpoint, whatever its time stamp; what a rule downloads is checked there."""
-    return "" if not weights or weights.startswith("weights/sam_") else fingerprint(weights)
+    """What is in a checkpoint of the user's or of ours, whatever its time stamp.
+
+    Nothing is said of one that a rule makes or downloads: it may not be there yet.
+    """
+    made = not weights or weights.startswith(("weights/sam_", "results/"))
+    return "" if made else fingerprint(weights)
 
 
 def sam_content(wildcards):

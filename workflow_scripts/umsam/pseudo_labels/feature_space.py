@@ -29,7 +29,7 @@ class FeatureSpace:
     centre
         The volume's mean feature is subtracted: volumes of other scanners look alike then.
     typical
-        [D], what is subtracted of a volume with less than `FEW` ROIs: the mean of the training
+        [D], what is subtracted of a volume with fewer than `FEW` ROIs: the mean of the training
         volumes' means. Empty: its own mean, however few they are.
     mean, axes
         [D] and [D, d]: features become (feature - mean) @ axes (see `fit_space`); empty: they stay.
