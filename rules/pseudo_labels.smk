@@ -152,6 +152,7 @@ rule sse:
     input:
         features=of_training("results/{dataset}/dino_features/{case}.npz"),
         rois=of_training("results/{dataset}/rois/{case}.csv"),
+        volumes=of_training("results/{dataset}/volumes/{case}.nii.gz"),
     output:
         curve="results/{dataset}/clusters/sse.csv",
     log:

@@ -7,6 +7,7 @@ with job(snakemake):
 
     import pandas as pd
 
+    from umsam.data.volumes import orientation, turned_against_each_other
     from umsam.errors import InputError
     from umsam.files import whole
     from umsam.pseudo_labels.assignments import training_features
@@ -14,6 +15,14 @@ with job(snakemake):
     from umsam.pseudo_labels.shape_priors import read_rois, rejections
     from umsam.pseudo_labels.streamed_kmeans import sample
 
+    turned = turned_against_each_other(map(orientation, snakemake.input.volumes))
+    if turned:
+        logging.warning(
+            "WARNING: volumes are stored mirrored against each other (%s), and shape_priors' x and "
+            "y and clustering.position take the place in the stored slice. Store all the same way "
+            "up: SimpleITK.DICOMOrient.",
+            ", ".join(f"{count} {name}" for name, count in turned.items()),
+        )
     settings, cases = snakemake.params.clustering, snakemake.params.cases
     _, features = training_features(cases, snakemake.input.features, settings["space"])
     drawn, count = sample(features, settings["sse_rois"], settings["seed"])

@@ -102,7 +102,8 @@ def cluster(folder, splits):
     run(
         "sse", folder, cases=training,
         input={"features": files("dino_features/{}.npz", training),
-               "rois": files("rois/{}.csv", training)},
+               "rois": files("rois/{}.csv", training),
+               "volumes": files("volumes/{}.nii.gz", training)},
         output={"curve": clusters / "sse.csv"},
         clustering={key: value for key, value in CLUSTERING.items() if key != "k"},
     )  # fmt: skip
