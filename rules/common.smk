@@ -192,13 +192,13 @@ def of_training(pattern):
     files = per_case(pattern, "train")
 
     def paths(wildcards):
-        dataset = wildcards.dataset
-        if not cases(dataset, "train"):
+        found = files(wildcards)
+        if not found:
             raise WorkflowError(
-                f"{sample_sheet(dataset)}: no case has the split train, and clusters and networks are "
-                "learnt from those. Without labels, let all cases be train."
+                f"{sample_sheet(wildcards.dataset)}: no case has the split train, and clusters and "
+                "networks are learnt from those. Without labels, let all cases be train."
             )
-        return files(wildcards)
+        return found
 
     return paths
 

@@ -205,6 +205,13 @@ def test_the_readmes_examples_plan_the_jobs_that_it_shows(text, file, command, t
     assert shown["total"] == sum(planned.values())
 
 
+def test_how_surfaces_are_measured_is_no_reason_to_train(finished, edited):
+    edited("workflow_scripts/umsam/evaluation/surface_distance.py", "", "UNUSED = 1\n")
+    planned = finished.planned(*RUN)
+    assert planned["metrics"]
+    assert not {"train", "predict", "everything_mode"} & planned.keys()
+
+
 def test_the_readme_has_examples():
     assert len(EXAMPLES) == 2
 

@@ -7,7 +7,7 @@ from segment_anything import SamPredictor
 
 from umsam.baselines.cryosam import Slices, centroid_feature, cryosam, masklet, matches
 from umsam.baselines.prompts import foreground_point, prompt_slice
-from umsam.evaluation.metrics import dice
+from umsam.evaluation.dice import dice
 
 SHAPE = (9, 48, 64)
 SETTINGS = {

@@ -5,7 +5,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from umsam.baselines.kmeans import best_cluster, cluster, cluster_feature_maps, cluster_intensity
-from umsam.evaluation.metrics import dice
+from umsam.evaluation.dice import dice
 
 
 def test_intensity_equals_scikit_learn():

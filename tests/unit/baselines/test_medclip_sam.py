@@ -14,7 +14,7 @@ from umsam.baselines.medclip_sam import largest_box, medclip_sam, refine
 from umsam.baselines.prompts import scaled_box
 from umsam.data.intensity import normalise, to_rgb_uint8
 from umsam.data.phantoms import phantom_case
-from umsam.evaluation.metrics import dice
+from umsam.evaluation.dice import dice
 
 KERNELS = Kernels(3, 3, 60, 5 / 3**0.5, 5)
 

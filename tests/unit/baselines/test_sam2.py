@@ -15,7 +15,7 @@ from transformers.models.sam2_video.video_processing_sam2_video import Sam2Video
 from umsam.baselines.sam2 import Prompt, box, click, load_sam2, segment_video
 from umsam.data.intensity import to_rgb_uint8
 from umsam.errors import InputError
-from umsam.evaluation.metrics import dice
+from umsam.evaluation.dice import dice
 
 SHAPE = (7, 40, 56)
 ORGAN = balls(SHAPE, [(3, 18, 20)], 12, (3, 1, 1))

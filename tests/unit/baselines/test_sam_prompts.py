@@ -9,7 +9,7 @@ from segment_anything import SamPredictor
 from umsam.baselines.prompts import background_point, foreground_point, scaled_box
 from umsam.baselines.sam_prompts import segment_with_boxes, segment_with_points
 from umsam.data.intensity import to_rgb_uint8
-from umsam.evaluation.metrics import dice
+from umsam.evaluation.dice import dice
 
 SHAPE = (7, 40, 56)  # not square: SAM pads it
 ORGAN = balls(SHAPE, [(3, 18, 20)], 9, (3, 1, 1))

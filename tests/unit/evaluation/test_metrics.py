@@ -10,7 +10,8 @@ from medpy.metric.binary import dc
 from umsam.data.volumes import Volume, write_volume
 from umsam.errors import InputError
 from umsam.evaluation.case_metrics import METRIC_COLUMNS, case_metrics, read_metrics
-from umsam.evaluation.metrics import dice, measure
+from umsam.evaluation.dice import dice
+from umsam.evaluation.metrics import measure
 
 SHAPE, SPACING = (4, 10, 12), (5.0, 1.0, 2.0)
 

@@ -96,7 +96,7 @@ def comparison_rows(
     missing
         Method -> why it cannot be run (its weights or its package are not here).
     labelled
-        Number of cases with a label in each split (train, val, test).
+        Number of cases with a label in each split; those of train and test matter.
     chosen_by_labels
         Whether validation labels chose the epoch of the networks that are not "(last epoch)".
     """

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from umsam.evaluation.dice import dice
 from umsam.evaluation.surface_distance import assd
 
 Mask = NDArray[np.bool_]
@@ -28,12 +29,6 @@ class Agreement:
     assd_voxel: float
     dsc_positive_slices: float
     flags: str
-
-
-def dice(prediction: Mask, label: Mask) -> float:
-    """Dice similarity coefficient 2 |P n L| / (|P| + |L|); 1 where both are empty."""
-    total = np.count_nonzero(prediction) + np.count_nonzero(label)
-    return 2 * np.count_nonzero(prediction & label) / total if total else 1.0
 
 
 def measure(prediction: NDArray, label: NDArray, spacing: Sequence[float]) -> Agreement:

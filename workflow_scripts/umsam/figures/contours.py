@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from skimage.measure import find_contours
 
-from umsam.evaluation.metrics import dice
+from umsam.evaluation.dice import dice
 from umsam.figures.style import PAGE_WIDTH, Style, bare, house_style
 
 Mask = NDArray[np.bool_]

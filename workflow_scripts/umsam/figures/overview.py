@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from umsam.figures.contours import outline, view
+from umsam.figures.contours import shown_slice as largest_slice
 from umsam.figures.style import PAGE_WIDTH, Style, bare, house_style
 
 Mask = NDArray[np.bool_]
@@ -35,10 +36,7 @@ def shown_slice(prediction: Mask, pseudo_label: Mask, label: Mask | None) -> int
 
     With nothing in any of them, the middle slice.
     """
-    for volume in (label, prediction, pseudo_label):
-        if volume is not None and volume.any():
-            return int(np.argmax(np.count_nonzero(volume, axis=(1, 2))))
-    return len(prediction) // 2
+    return largest_slice(_first_found(label, prediction, pseudo_label))
 
 
 def overview_figure(stages: Stages, style: Style) -> Figure:
@@ -72,7 +70,8 @@ def overview_figure(stages: Stages, style: Style) -> Figure:
             )
         fill(panels[1], stages.rois, every)
         fill(panels[2], stages.rois, passed)
-        rows, columns = view(_target(stages), stages.pixel)
+        centre = _first_found(stages.label, stages.prediction, stages.pseudo_label)
+        rows, columns = view(centre, stages.pixel)
         for axes, found in zip(panels[3:], (stages.pseudo_label, stages.prediction), strict=True):
             if stages.label is not None:
                 outline(axes, stages.label, style.label_color)
@@ -90,10 +89,9 @@ def overview_figure(stages: Stages, style: Style) -> Figure:
     return figure
 
 
-def _target(stages: Stages) -> Mask:
-    """What the last two panels are centred on: the label, else the prediction or pseudo-label."""
-    masks = (stages.label, stages.prediction, stages.pseudo_label)
-    return next((mask for mask in masks if mask is not None and mask.any()), stages.pseudo_label)
+def _first_found(*masks: Mask | None) -> Mask:
+    """The first mask that is there and holds something, else the last."""
+    return next((mask for mask in masks if mask is not None and mask.any()), masks[-1])
 
 
 def fill(axes: Axes, masks: Mask, chosen: list[int], opacity: float = 0.55) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from umsam.errors import InputError
-from umsam.evaluation.metrics import dice
+from umsam.evaluation.dice import dice
 from umsam.postprocessing import largest_component
 from umsam.training.augmentation import (
     add_noise,
