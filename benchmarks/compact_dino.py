@@ -33,9 +33,9 @@ from umsam.pretraining.dino_criterion import (  # noqa: E402
     tissue_images,
     tissue_scores,
 )
-from umsam.pseudo_labels.compact_dino import build_compact_dino  # noqa: E402
-from umsam.pseudo_labels.compact_sam import build_compact_sam  # noqa: E402
-from umsam.pseudo_labels.dino import Dino, feature_maps  # noqa: E402
+from umsam.models.compact_dino import build_compact_dino  # noqa: E402
+from umsam.models.compact_sam import build_compact_sam  # noqa: E402
+from umsam.models.dino import Dino, feature_maps  # noqa: E402
 from umsam.pseudo_labels.roi_features import roi_features  # noqa: E402
 
 Extractor = Callable[[np.ndarray, np.ndarray], np.ndarray]

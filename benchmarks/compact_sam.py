@@ -26,12 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
 from umsam.data.intensity import normalise, to_rgb_uint8  # noqa: E402
-from umsam.data.sample_sheet import read_sample_sheet  # noqa: E402
+from umsam.planning.sample_sheet import read_sample_sheet  # noqa: E402
 from umsam.data.volumes import read_array  # noqa: E402
 from umsam.pretraining.procedural import random_scene  # noqa: E402
-from umsam.pseudo_labels.compact_sam import build_compact_sam  # noqa: E402
+from umsam.models.compact_sam import build_compact_sam  # noqa: E402
 from umsam.pseudo_labels.pseudo_labels import pairwise_iou  # noqa: E402
-from umsam.pseudo_labels.sam import GENERATOR_DEFAULTS  # noqa: E402
+from umsam.models.sam import GENERATOR_DEFAULTS  # noqa: E402
 
 Slices = Iterable[tuple[np.ndarray, np.ndarray]]
 """RGB uint8 [H, W, 3] and the targets, bool [K, H, W]."""

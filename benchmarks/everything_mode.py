@@ -38,11 +38,11 @@ from umsam.data.intensity import normalise, to_rgb_uint8  # noqa: E402
 from umsam.data.volumes import read_array  # noqa: E402
 from umsam.jobs import keep_freed_memory  # noqa: E402
 from umsam.pretraining.procedural import random_scene  # noqa: E402
-from umsam.pseudo_labels.everything_mode import GENERATORS, Generator  # noqa: E402
-from umsam.pseudo_labels.masks import SliceMasks  # noqa: E402
-from umsam.pseudo_labels.point_decoder import Decoded  # noqa: E402
-from umsam.pseudo_labels.products import HALF, products  # noqa: E402
-from umsam.pseudo_labels.sam import GENERATOR_DEFAULTS, load_sam  # noqa: E402
+from umsam.everything_mode.everything_mode import GENERATORS, Generator  # noqa: E402
+from umsam.data.masks import SliceMasks  # noqa: E402
+from umsam.everything_mode.point_decoder import Decoded  # noqa: E402
+from umsam.models.matmul_precision import HALF, matmul_precision  # noqa: E402
+from umsam.models.sam import GENERATOR_DEFAULTS, load_sam  # noqa: E402
 
 
 @dataclass
@@ -184,7 +184,7 @@ def matrix_peak(device: str, precision: str) -> float:
     kind = HALF.get(precision, torch.float32) if device == "cuda" else torch.float32
     a, b = (torch.randn(n, n, device=device).to(kind) for _ in range(2))
     best = 0.0
-    with products(precision, device):
+    with matmul_precision(precision, device):
         for _ in range(5):
             start = now(device)
             a @ b

@@ -22,11 +22,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
-from umsam.configuration import resolve  # noqa: E402
+from umsam.planning.configuration import resolve  # noqa: E402
 from umsam.data.volumes import read_array  # noqa: E402
 from umsam.numbers import as_number  # noqa: E402
 from umsam.pseudo_labels.assignments import assignments, training_features  # noqa: E402
-from umsam.pseudo_labels.masks import read_slice_masks, slice_file  # noqa: E402
+from umsam.data.masks import read_slice_masks, slice_file  # noqa: E402
 from umsam.pseudo_labels.pseudo_labels import choose, read_links, target_rois  # noqa: E402
 from umsam.pseudo_labels.shape_priors import read_rois  # noqa: E402
 from umsam.pseudo_labels.streamed_kmeans import fit_streamed  # noqa: E402

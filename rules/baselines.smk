@@ -1,5 +1,5 @@
 # The methods of Table 1 that the paper compares with: one job a volume, its slices batched inside.
-from umsam.evaluation.methods import box_scale
+from umsam.planning.baselines import box_scale
 
 
 def kmeans_weights(wildcards):

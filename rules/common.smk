@@ -11,14 +11,14 @@ from snakemake.exceptions import WorkflowError
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from umsam import configuration
-from umsam.baselines.descriptions import read_descriptions
+from umsam.planning import configuration
+from umsam.planning.descriptions import read_descriptions
 from umsam.baselines.weights import folder_of, is_offline, missing_weights, read_part
-from umsam.code_hash import code_hash
-from umsam.data.checksums import fingerprint
-from umsam.data.sample_sheet import read_sample_sheet
+from umsam.planning.code_hash import code_hash
+from umsam.checksums import fingerprint
+from umsam.planning.sample_sheet import read_sample_sheet
 from umsam.errors import InputError
-from umsam.job_logs import failed_jobs
+from umsam.planning.job_logs import failed_jobs
 
 STARTED = time.time()
 SPLITS = ("train", "val", "test")

@@ -1,7 +1,7 @@
 # Volumes in: generated, downloaded, or the user's own; scaled to [0, 1], labels as 0 and 1.
 import re
 
-from umsam.data.remote_files import read_remote_files
+from umsam.planning.remote_files import read_remote_files
 
 FETAL_SAMPLE = read_remote_files(Path(workflow.basedir) / "resources/fetal_sample_files.tsv")
 PROMISE12 = read_remote_files(Path(workflow.basedir) / "resources/promise12_files.tsv")

@@ -1,7 +1,7 @@
 # DSC and ASSD of each method, the precision of the ROI sets, and the tables made of them.
 from dataclasses import asdict
 
-from umsam.evaluation.methods import ablation_methods, baseline, comparison_rows
+from umsam.planning.baselines import ablation_methods, baseline, comparison_rows
 
 
 def compared(wildcards):

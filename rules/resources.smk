@@ -3,7 +3,7 @@
 # with its job's); a profile's `set-resources` replaces them. No rule here.
 import math
 
-from umsam.data.headers import count_voxels
+from umsam.planning.headers import count_voxels
 
 UNSEEN = 10.0  # million voxels of an image that is yet to be written or downloaded
 SIZES = {}

@@ -1,5 +1,5 @@
 # The task-specific UNet: trained on pseudo-labels with triple distillation (or on labels), applied.
-from umsam.pseudo_labels.sam import FEATURE_UNITS
+from umsam.models.sam import FEATURE_UNITS
 from umsam.training.variants import VARIANTS, settings_of
 
 

@@ -1,5 +1,5 @@
 # Official weights of SAM, fetched only where a data set asks for them, and those of the comparison.
-from umsam.data.remote_files import RemoteFile, read_remote_files
+from umsam.planning.remote_files import RemoteFile, read_remote_files
 
 WEIGHTS = read_remote_files(Path(workflow.basedir) / "resources/weights.tsv")
 

@@ -9,11 +9,11 @@ with job(snakemake):
 
     from umsam.data.volumes import read_array
     from umsam.devices import default_device
-    from umsam.files import whole
+    from umsam.files import atomic_write
     from umsam.pretraining.dino_training import adaptation, train_dino
     from umsam.pretraining.slice_pairs import CaseRois, slice_pairs
-    from umsam.pseudo_labels.compact_dino import save_weights
-    from umsam.pseudo_labels.dino import load_dino
+    from umsam.models.compact_dino import save_weights
+    from umsam.models.dino import load_dino
     from umsam.pseudo_labels.shape_priors import read_rois
 
     torch.set_num_threads(snakemake.threads)
@@ -30,5 +30,5 @@ with job(snakemake):
     source, count = slice_pairs(cases, dino)
     training = adaptation(snakemake.params.steps, count, dino.patch)
     adapted = train_dino(training, source, initial=dino.model, device=device)
-    with whole(snakemake.output.weights) as path:
+    with atomic_write(snakemake.output.weights) as path:
         save_weights(adapted, path)

@@ -7,7 +7,7 @@ with job(snakemake):
     import logging
     from pathlib import Path
 
-    from umsam.files import whole
+    from umsam.files import atomic_write
     from umsam.pseudo_labels.assignments import assignments
     from umsam.pseudo_labels.feature_space import read_kmeans
 
@@ -16,7 +16,7 @@ with job(snakemake):
     params, files = snakemake.params, snakemake.input.features
     tables = assignments(params.cases, params.splits, files, centroids, attribute, space)
     count = 0
-    with whole(snakemake.output.assignments) as path, path.open("w", newline="") as stream:
+    with atomic_write(snakemake.output.assignments) as path, path.open("w", newline="") as stream:
         for table in tables:
             table.to_csv(stream, index=False, header=not stream.tell())
             count += len(table)

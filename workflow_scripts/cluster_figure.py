@@ -13,7 +13,7 @@ with job(snakemake):
     from umsam.evaluation.case_metrics import case_of
     from umsam.figures.clusters import EXAMPLES, Example, cluster_figure, summary
     from umsam.figures.style import save
-    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+    from umsam.data.masks import read_slice_masks, slice_file
 
     volume = lru_cache(EXAMPLES)(read_volume)
     volumes = {case_of(path): path for path in snakemake.input.volumes}

@@ -6,7 +6,7 @@ with job(snakemake):
     import logging
 
     from umsam.evaluation.case_metrics import read_metrics
-    from umsam.evaluation.methods import Row
+    from umsam.planning.baselines import Row
     from umsam.evaluation.tables import comparison_notes, comparison_table, comparison_text
     from umsam.evaluation.write import write_table
 

@@ -16,8 +16,8 @@ with job(snakemake):
     from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
     from umsam.devices import default_device
-    from umsam.pseudo_labels.dino import feature_maps, load_dino
-    from umsam.pseudo_labels.sam import load_sam
+    from umsam.models.dino import feature_maps, load_dino
+    from umsam.models.sam import load_sam
 
     device = default_device()
     sam, dino, settings = (snakemake.params[key] for key in ("sam", "dino", "settings"))

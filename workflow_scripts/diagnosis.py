@@ -18,7 +18,7 @@ with job(snakemake):
     )
     from umsam.evaluation.write import write_table
     from umsam.numbers import as_number
-    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.pseudo_labels.pseudo_labels import read_links
     from umsam.pseudo_labels.shape_priors import read_rois
 

@@ -8,7 +8,7 @@ with job(snakemake):
     import numpy as np
 
     from umsam.data.volumes import read_volume
-    from umsam.files import whole
+    from umsam.files import atomic_write
     from umsam.pseudo_labels.roi_features import joined, pooled
     from umsam.pseudo_labels.shape_priors import read_rois
 
@@ -19,7 +19,7 @@ with job(snakemake):
     where = (valid, snakemake.input.masks, snakemake.params.rim)
     parts = []
     if snakemake.params.source in ("sam", "both"):
-        from umsam.pseudo_labels.field_of_view import view_of
+        from umsam.data.field_of_view import view_of
 
         side = snakemake.params.field_of_view
         view = view_of(volume.array.shape[1:], volume.spacing[1:], side)
@@ -28,7 +28,7 @@ with job(snakemake):
         parts.append(pooled(maps, embedding.shape[1], *where, view))
     if snakemake.params.source in ("dino", "both"):
         from umsam.devices import default_device
-        from umsam.pseudo_labels.dino import feature_maps, load_dino
+        from umsam.models.dino import feature_maps, load_dino
 
         settings, device = snakemake.params.dino, default_device()
         weights = snakemake.input.get("dino_weights")
@@ -39,7 +39,7 @@ with job(snakemake):
         maps = feature_maps(dino, volume.array[slices], batch, device) if slices else []
         parts.append(pooled(maps, dino.model.num_features, *where))
     features = joined(parts)
-    with whole(snakemake.output.features) as path:
+    with atomic_write(snakemake.output.features) as path:
         np.savez_compressed(
             path,
             features=features,

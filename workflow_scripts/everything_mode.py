@@ -7,10 +7,10 @@ with job(snakemake):
 
     from umsam.data.volumes import read_volume
     from umsam.devices import default_device
-    from umsam.files import whole, whole_directory
-    from umsam.pseudo_labels.everything_mode import everything_mode, make_generator
-    from umsam.pseudo_labels.field_of_view import view_of
-    from umsam.pseudo_labels.sam import generator_settings, load_sam
+    from umsam.files import atomic_write, atomic_directory
+    from umsam.everything_mode.everything_mode import everything_mode, make_generator
+    from umsam.data.field_of_view import view_of
+    from umsam.models.sam import generator_settings, load_sam
 
     settings = generator_settings(snakemake.params.sam)
     volume = read_volume(snakemake.input.volume)
@@ -20,8 +20,8 @@ with job(snakemake):
     )
     generator = make_generator(sam, settings)
     with (
-        whole_directory(snakemake.output.masks) as folder,
-        whole(snakemake.output.features) as features,
+        atomic_directory(snakemake.output.masks) as folder,
+        atomic_write(snakemake.output.features) as features,
     ):
         found = everything_mode(generator, volume.array, view, folder, features)
     logging.info("%d ROIs on %d slices", found, len(volume.array))

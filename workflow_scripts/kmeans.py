@@ -8,7 +8,7 @@ with job(snakemake):
 
     import pandas as pd
 
-    from umsam.files import whole
+    from umsam.files import atomic_write
     from umsam.numbers import as_number
     from umsam.pseudo_labels.assignments import assignments, training_features
     from umsam.pseudo_labels.clustering import knee
@@ -42,9 +42,9 @@ with job(snakemake):
     near_tie = target_settings["near_tie"]
     target = choose_target(counts, sums, prior, near_tie, attribute, continuity)
 
-    with whole(snakemake.output.kmeans) as path:
+    with atomic_write(snakemake.output.kmeans) as path:
         save_kmeans(path, clusters.centroids, clusters.inertia, space)
-    with whole(snakemake.output.target) as path:
+    with atomic_write(snakemake.output.target) as path:
         record = target_record(target, clusters, curve, attribute, prior)
         path.write_text(json.dumps(record, indent=2) + "\n")
     logging.info("%d training ROIs in %d clusters; %s", counts.sum(), clusters.k, target.reason)

@@ -21,7 +21,7 @@ with job(snakemake):
 
     if snakemake.wildcards.method == "kmeans_dino":
         from umsam.devices import default_device
-        from umsam.pseudo_labels.dino import feature_maps, load_dino
+        from umsam.models.dino import feature_maps, load_dino
 
         dino, device = snakemake.params.dino, default_device()
         model = load_dino(

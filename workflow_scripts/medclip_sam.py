@@ -12,13 +12,13 @@ with job(snakemake):
 
     from umsam.baselines.biomedclip import load_biomedclip
     from umsam.baselines.dense_crf import Kernels
-    from umsam.baselines.descriptions import read_descriptions
+    from umsam.planning.descriptions import read_descriptions
     from umsam.baselines.medclip_sam import medclip_sam
     from umsam.baselines.weights import check_weights
     from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
     from umsam.devices import default_device
-    from umsam.pseudo_labels.sam import load_sam
+    from umsam.models.sam import load_sam
 
     device = default_device()
     sam, settings = snakemake.params.sam, snakemake.params.settings

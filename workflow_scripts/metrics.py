@@ -8,7 +8,7 @@ with job(snakemake):
     import pandas as pd
 
     from umsam.evaluation.case_metrics import METRIC_COLUMNS, case_metrics
-    from umsam.files import whole
+    from umsam.files import atomic_write
 
     rows = [
         case_metrics(split, prediction, label)
@@ -18,6 +18,6 @@ with job(snakemake):
         )
     ]
     table = pd.DataFrame(rows, columns=METRIC_COLUMNS)
-    with whole(snakemake.output[0]) as path:
+    with atomic_write(snakemake.output[0]) as path:
         table.to_csv(path, index=False, float_format="%.6f")
     logging.info("mean over the volumes:\n%s", table.groupby("split")[["dsc", "assd_mm"]].mean())

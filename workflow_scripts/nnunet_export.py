@@ -7,12 +7,12 @@ with job(snakemake):
 
     from umsam.baselines.nnunet import export_dataset
     from umsam.evaluation.case_metrics import case_of
-    from umsam.files import whole_directory
+    from umsam.files import atomic_directory
 
     files = snakemake.input
     images, labels = (
         {case_of(path): path for path in paths} for paths in (files.images, files.labels)
     )
-    with whole_directory(snakemake.output[0]) as folder:
+    with atomic_directory(snakemake.output[0]) as folder:
         export_dataset(folder, images, labels)
     logging.info("%d training cases", len(images))

@@ -7,10 +7,10 @@ with job(snakemake):
 
     from umsam.baselines.nnunet import train_nnunet
     from umsam.devices import default_device
-    from umsam.files import whole_directory
+    from umsam.files import atomic_directory
 
     settings = snakemake.params.settings
-    with whole_directory(snakemake.output[0]) as model:
+    with atomic_directory(snakemake.output[0]) as model:
         train_nnunet(
             Path(snakemake.input[0]),
             model,

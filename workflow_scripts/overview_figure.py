@@ -6,7 +6,7 @@ with job(snakemake):
     from umsam.data.volumes import read_array, read_volume
     from umsam.figures.overview import Stages, overview_figure, shown_slice
     from umsam.figures.style import Style, save
-    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.pseudo_labels.shape_priors import read_rois
 
     files = snakemake.input

@@ -10,7 +10,7 @@ with job(snakemake):
     from umsam.evaluation.precision import precision_table, recall_table
     from umsam.evaluation.tables import precision_text
     from umsam.evaluation.write import write_table
-    from umsam.files import whole
+    from umsam.files import atomic_write
 
     dataset, thresholds = snakemake.wildcards.dataset, snakemake.params.thresholds
 
@@ -24,7 +24,7 @@ with job(snakemake):
         )
 
     recall = recall_table(dataset, ious(), thresholds)
-    with whole(snakemake.output.recall) as path:
+    with atomic_write(snakemake.output.recall) as path:
         recall.to_csv(path, index=False, float_format="%.6f")
     table = precision_table(dataset, ious(), thresholds)
     notes = ["Percent of the ROIs; an ROI on a slice without the target is false."]

@@ -8,7 +8,7 @@ with job(snakemake):
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from umsam.files import whole
+    from umsam.files import atomic_write
     from umsam.provenance import checksums, git_state, software
 
     root = Path(snakemake.scriptdir).parent
@@ -21,6 +21,6 @@ with job(snakemake):
         "inputs": checksums(snakemake.input.files),
         "software": software(sorted((root / "envs").glob("*.yaml"))),
     }
-    with whole(snakemake.output.provenance) as path:
+    with atomic_write(snakemake.output.provenance) as path:
         path.write_text(json.dumps(record, indent=2) + "\n")
     logging.info("%d input files, %d of weights", len(record["inputs"]), len(record["weights"]))

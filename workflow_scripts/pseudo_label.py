@@ -12,7 +12,7 @@ with job(snakemake):
     from umsam.data.volumes import read_volume, write_volume
     from umsam.pseudo_labels.assignments import assignments
     from umsam.pseudo_labels.feature_space import read_kmeans
-    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.pseudo_labels.pseudo_labels import choose, read_links, target_rois
     from umsam.pseudo_labels.shape_priors import read_rois
 

@@ -7,7 +7,7 @@ with job(snakemake):
 
     from umsam.data.volumes import write_volume
     from umsam.postprocessing import largest_component
-    from umsam.pseudo_labels.refinement import load_refinement, read_seen, refined_label
+    from umsam.refinement.refinement import load_refinement, read_seen, refined_label
 
     files, wanted = snakemake.input, snakemake.params
     volume, view, seen = read_seen(files.volume, files.sam_features, wanted.field_of_view)

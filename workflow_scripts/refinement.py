@@ -10,8 +10,8 @@ with job(snakemake):
 
     from umsam.data.volumes import read_array
     from umsam.devices import cpu
-    from umsam.files import whole
-    from umsam.pseudo_labels.refinement import means_of_cells, read_seen, refine
+    from umsam.files import atomic_write
+    from umsam.refinement.refinement import means_of_cells, read_seen, refine
 
     LEAST_AGREEMENT = 0.5
     LEAST_VOLUMES = 6  # of prostates: from 3 the labels were worse or better; from 6 and 12, better
@@ -26,7 +26,7 @@ with job(snakemake):
         shares[case] = means_of_cells(read_array(label) > 0, view, volumes[case].image.shape[-1])
 
     found = refine(volumes, shares, snakemake.params.seed, snakemake.params.smooth_z)
-    with whole(snakemake.output.networks) as path:
+    with atomic_write(snakemake.output.networks) as path:
         found.save(path)
     logging.info(
         "%d decoders; a cell is the target's from a probability of %.2f; DSC with the "

@@ -4,7 +4,7 @@ from umsam.jobs import job
 
 with job(snakemake):
     from umsam.evaluation.case_ious import case_ious
-    from umsam.files import whole
+    from umsam.files import atomic_write
     from umsam.jobs import progress
 
     files = zip(
@@ -14,6 +14,6 @@ with job(snakemake):
         snakemake.input.labels,
         strict=True,
     )
-    with whole(snakemake.output.ious) as path, path.open("w", newline="") as stream:
+    with atomic_write(snakemake.output.ious) as path, path.open("w", newline="") as stream:
         for paths in progress(files, len(snakemake.input.labels), "volumes"):
             case_ious(*paths).to_csv(stream, index=False, header=not stream.tell())

@@ -11,14 +11,14 @@ with job(snakemake):
     from segment_anything import SamPredictor
 
     from umsam.baselines.clip import load_clip
-    from umsam.baselines.descriptions import read_descriptions
+    from umsam.planning.descriptions import read_descriptions
     from umsam.baselines.salip import salip
     from umsam.baselines.weights import check_weights
     from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
     from umsam.devices import default_device
-    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
-    from umsam.pseudo_labels.sam import load_sam
+    from umsam.data.masks import read_slice_masks, slice_file
+    from umsam.models.sam import load_sam
 
     device = default_device()
     sam, settings = snakemake.params.sam, snakemake.params.settings

@@ -12,7 +12,7 @@ with job(snakemake):
     from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
     from umsam.devices import default_device
-    from umsam.pseudo_labels.sam import load_sam
+    from umsam.models.sam import load_sam
 
     settings, scale = snakemake.params.sam, snakemake.params.scale
     volume = read_volume(snakemake.input.volume)

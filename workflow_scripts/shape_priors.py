@@ -8,8 +8,8 @@ with job(snakemake):
     import pandas as pd
 
     from umsam.data.volumes import read_volume
-    from umsam.files import whole
-    from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+    from umsam.files import atomic_write
+    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.pseudo_labels.shape_priors import ShapePriors, rejections, roi_table
 
     volume = read_volume(snakemake.input.volume)
@@ -26,7 +26,7 @@ with job(snakemake):
     ]
     # Tables without a row would only blur the columns' types.
     rois = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
-    with whole(snakemake.output.rois) as path:
+    with atomic_write(snakemake.output.rois) as path:
         rois.to_csv(path, index=False)
     valid = rois["valid"].sum()
     logging.info("%d of %d ROIs are valid", valid, len(rois))

@@ -9,7 +9,7 @@ with job(snakemake):
 
     from umsam.data.volumes import orientation, turned_against_each_other
     from umsam.errors import InputError
-    from umsam.files import whole
+    from umsam.files import atomic_write
     from umsam.pseudo_labels.assignments import training_features
     from umsam.pseudo_labels.clustering import knee, sse_curve
     from umsam.pseudo_labels.shape_priors import read_rois, rejections
@@ -35,7 +35,7 @@ with job(snakemake):
     first, last = settings["sse_k"]
     curve = sse_curve(drawn, first, last, settings["n_init"], settings["seed"], snakemake.threads)
     curve["sse"] *= count / len(drawn)
-    with whole(snakemake.output.curve) as path:
+    with atomic_write(snakemake.output.curve) as path:
         curve.to_csv(path, index=False)
     logging.info(
         "%d of %d ROIs; the knee of the curve is at K = %d", len(drawn), count, knee(curve)

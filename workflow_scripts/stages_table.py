@@ -6,9 +6,9 @@ with job(snakemake):
     import logging
 
     from umsam.evaluation.stages import stages_table
-    from umsam.files import whole
+    from umsam.files import atomic_write
 
     table = stages_table(snakemake.wildcards.dataset, snakemake.params.folder)
-    with whole(snakemake.output[0]) as path:
+    with atomic_write(snakemake.output[0]) as path:
         table.to_csv(path, index=False)
     logging.info("stages:\n%s", table.to_string(index=False))

@@ -8,7 +8,7 @@ with job(snakemake):
     import pandas as pd
 
     from umsam.devices import default_device
-    from umsam.files import whole
+    from umsam.files import atomic_write
     from umsam.training.dataset import SliceDataset, read_training_cases
     from umsam.training.train import TrainingSettings, train
     from umsam.training.variants import VARIANTS
@@ -42,10 +42,10 @@ with job(snakemake):
         device=default_device(),
         validation=validation,
     )
-    with whole(snakemake.output.log) as path:
+    with atomic_write(snakemake.output.log) as path:
         pd.DataFrame(result.history).to_csv(path, index=False, float_format="%.6g")
-    with whole(snakemake.output.last) as path:
+    with atomic_write(snakemake.output.last) as path:
         result.last.save(path)
-    with whole(snakemake.output.best) as path:
+    with atomic_write(snakemake.output.best) as path:
         result.best.save(path)
     logging.info("unet.pt is epoch %d, last.pt epoch %d", result.best.epoch, result.last.epoch)

@@ -23,3 +23,12 @@ def logging_as_before():
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
+
+
+@pytest.fixture
+def sam():
+    import torch
+    from tiny_sam import tiny_sam
+
+    torch.manual_seed(3)
+    return tiny_sam()

@@ -9,17 +9,17 @@ from types import SimpleNamespace
 import pytest
 
 from umsam.errors import InputError
-from umsam.files import whole, whole_directory
+from umsam.files import atomic_write, atomic_directory
 from umsam.jobs import THREAD_VARIABLES, job, progress
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "a.nii.gz"
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         assert temporary.suffixes == path.suffixes
         temporary.write_text("first")
         assert not path.exists()
-    with pytest.raises(RuntimeError), whole(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
         temporary.write_text("half of the sec")
         raise RuntimeError
     assert path.read_text() == "first"
@@ -29,10 +29,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "slices"
     for content in ("first", "second"):
-        with whole_directory(path) as temporary:
+        with atomic_directory(path) as temporary:
             (temporary / content).touch()
     assert [p.name for p in path.iterdir()] == ["second"]
-    with pytest.raises(RuntimeError), whole_directory(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_directory(path) as temporary:
         (temporary / "third").touch()
         raise RuntimeError
     assert [p.name for p in path.iterdir()] == ["second"]
@@ -47,9 +47,9 @@ def test_what_killed_jobs_left_is_removed_and_nothing_else(tmp_path):
     (tmp_path / ".~1~a.npy").touch()
     others = tmp_path / ".~1~b.npy"
     others.touch()
-    with whole_directory(folder) as temporary:
+    with atomic_directory(folder) as temporary:
         (temporary / "first").touch()
-    with whole(file) as temporary:
+    with atomic_write(file) as temporary:
         temporary.touch()
     assert set(tmp_path.iterdir()) == {folder, file, others}
 

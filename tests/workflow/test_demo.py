@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+from umsam.data.masks import read_slice_masks, slice_file
 
 pytestmark = pytest.mark.slow
 

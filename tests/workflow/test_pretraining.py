@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from umsam.pseudo_labels.compact_sam import build_compact_sam
+from umsam.models.compact_sam import build_compact_sam
 
 TINY = {
     "steps": 1, "batch_size": 1, "processes": 1, "points": 1, "nothings": 1, "anchors": 2,

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 import yaml
 from snakemake.profiles import ProfileConfigFileParser
 
-from umsam.pseudo_labels.sam import MODELS
+from umsam.models.sam import MODELS
 
 ROOT = Path(__file__).parents[2]
 SLURM = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())

@@ -142,7 +142,7 @@ EDITS = {
         {"train", *AFTER_TRAINING, *END},
     ),
     "the DINO module": (
-        ("workflow_scripts/umsam/pseudo_labels/dino.py", "", "UNUSED = 1\n"),
+        ("workflow_scripts/umsam/models/dino.py", "", "UNUSED = 1\n"),
         {"dino_features", *AFTER_FEATURES, "kmeans_baseline", "cryosam", *END},
     ),
     "the simulated clicks": (

@@ -23,7 +23,7 @@ def _beside(path: Path) -> Path:
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write to; it becomes `path` only if the block ends well.
 
     An interrupted or failed block leaves what was at `path` before untouched.
@@ -38,7 +38,7 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_directory(path: str | Path) -> Iterator[Path]:
+def atomic_directory(path: str | Path) -> Iterator[Path]:
     """The same for a folder of files: it appears with all of them, or not."""
     path = Path(path)
     temporary = _beside(path)

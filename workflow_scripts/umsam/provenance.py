@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from umsam.data.checksums import sha256_of
+from umsam.checksums import sha256_of
 
 
 def checksums(files: Iterable[str | Path]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from stand_ins import Named
 
 from umsam.data.phantoms import phantom_case
 from umsam.data.volumes import Volume, read_volume, write_volume
-from umsam.pseudo_labels.masks import SliceMasks, no_masks, slice_file, write_slice_masks
+from umsam.data.masks import SliceMasks, no_masks, slice_file, write_slice_masks
 
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 

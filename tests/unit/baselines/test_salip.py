@@ -8,7 +8,7 @@ from umsam.baselines.salip import LONGEST, crop_on_black, salip
 from umsam.data.intensity import normalise, to_rgb_uint8
 from umsam.data.phantoms import phantom_case
 from umsam.evaluation.dice import dice
-from umsam.pseudo_labels.masks import SliceMasks, no_masks
+from umsam.data.masks import SliceMasks, no_masks
 
 SHAPE = (60, 80)
 

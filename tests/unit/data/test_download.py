@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from umsam.data.download import download
-from umsam.data.remote_files import RemoteFile, read_remote_files
+from umsam.planning.remote_files import RemoteFile, read_remote_files
 from umsam.errors import InputError
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several chunks

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from umsam.data.promise12 import find_cases, split_cases, unpack, write_sheet
-from umsam.data.sample_sheet import read_sample_sheet
+from umsam.planning.sample_sheet import read_sample_sheet
 from umsam.errors import InputError
 
 FOLDERS = {"training_data": 50, "test_data": 30, "livechallenge_test_data": 20}

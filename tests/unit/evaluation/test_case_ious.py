@@ -7,7 +7,7 @@ import pytest
 from umsam.data.volumes import Volume, write_volume
 from umsam.errors import InputError
 from umsam.evaluation.case_ious import case_ious
-from umsam.pseudo_labels.masks import SliceMasks, slice_file, write_slice_masks
+from umsam.data.masks import SliceMasks, slice_file, write_slice_masks
 
 
 def files(folder, masks, valid, pseudo_label, label):

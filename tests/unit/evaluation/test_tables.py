@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from umsam.evaluation.methods import (
+from umsam.planning.baselines import (
     BASELINES as ROWS,
 )
-from umsam.evaluation.methods import (
+from umsam.planning.baselines import (
     ablation_methods,
     baseline,
     box_scale,

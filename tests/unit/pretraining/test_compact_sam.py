@@ -5,7 +5,7 @@ import pytest
 import torch
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
-from umsam.pseudo_labels.compact_sam import build_compact_sam, save_compact_sam
+from umsam.models.compact_sam import build_compact_sam, save_compact_sam
 
 
 @pytest.fixture(scope="module")

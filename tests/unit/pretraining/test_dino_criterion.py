@@ -12,7 +12,7 @@ from umsam.pretraining.dino_criterion import (
     retrieval_accuracy,
     tissue_images,
 )
-from umsam.pseudo_labels.compact_dino import build_compact_dino
+from umsam.models.compact_dino import build_compact_dino
 
 
 def test_one_hot_features_are_perfect():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from umsam.errors import InputError
-from umsam.pseudo_labels.compact_dino import PATCH, build_compact_dino, save_weights
+from umsam.models.compact_dino import PATCH, build_compact_dino, save_weights
 
 
 @pytest.mark.parametrize("size", [(64, 64), (72, 72), (8, 40), (224, 224)])

@@ -27,7 +27,7 @@ from umsam.pretraining.sam_training import (
     pretrain,
     train_compact_sam,
 )
-from umsam.pseudo_labels.compact_sam import build_compact_sam, save_compact_sam
+from umsam.models.compact_sam import build_compact_sam, save_compact_sam
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 
 from umsam.errors import InputError
 from umsam.pretraining.slice_pairs import WINDOW, CaseRois, cut, painted, slice_pairs
-from umsam.pseudo_labels.dino import Dino
-from umsam.pseudo_labels.masks import SliceMasks, write_slice_masks
+from umsam.models.dino import Dino
+from umsam.data.masks import SliceMasks, write_slice_masks
 
 SIDE = 96
 

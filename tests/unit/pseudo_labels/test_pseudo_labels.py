@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umsam.pseudo_labels.masks import SliceMasks, slice_file, write_slice_masks
+from umsam.data.masks import SliceMasks, slice_file, write_slice_masks
 from umsam.pseudo_labels.pseudo_labels import (
     ORDERS,
     SELECTIONS,

@@ -15,13 +15,13 @@ from test_masks import FIELDS
 from tiny_sam import SETTINGS, tiny_sam
 
 from umsam.data.volumes import Volume, read_volume, write_volume
-from umsam.pseudo_labels import sam as sam_module
-from umsam.pseudo_labels.compact_dino import build_compact_dino, save_weights
-from umsam.pseudo_labels.dino import load_dino
-from umsam.pseudo_labels.everything_mode import make_generator
-from umsam.pseudo_labels.field_of_view import view_of
-from umsam.pseudo_labels.masks import SliceMasks, no_masks, read_slice_masks, write_slice_masks
-from umsam.pseudo_labels.refinement import means_of_cells
+from umsam.models import sam as sam_module
+from umsam.models.compact_dino import build_compact_dino, save_weights
+from umsam.models.dino import load_dino
+from umsam.everything_mode.everything_mode import make_generator
+from umsam.data.field_of_view import view_of
+from umsam.data.masks import SliceMasks, no_masks, read_slice_masks, write_slice_masks
+from umsam.refinement.refinement import means_of_cells
 
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from skimage.measure import regionprops
 from test_masks import random_masks
 
-from umsam.pseudo_labels.masks import SliceMasks, no_masks
+from umsam.data.masks import SliceMasks, no_masks
 from umsam.pseudo_labels.shape_priors import (
     ROI_COLUMNS,
     ShapePriors,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from umsam.baselines.prompts import scaled_box
 from umsam.baselines.sam_prompts import Predictor, segment
 from umsam.data.intensity import to_rgb_uint8
-from umsam.pseudo_labels.masks import SliceMasks
+from umsam.data.masks import SliceMasks
 
 LONGEST = 3  # length over width of a crop; CLIP's preprocessing looks at its middle square alone
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umsam.data.checksums import check_sha256, sha256_of
+from umsam.checksums import check_sha256, sha256_of
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pooch
 import requests
 
-from umsam.data.checksums import sha256_of
+from umsam.checksums import sha256_of
 from umsam.errors import InputError
-from umsam.files import whole
+from umsam.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def download(url: str, target: str | Path, sha256: str | None, instead: str = ""
         timeout=TIMEOUT,
         headers={"Accept-Encoding": "identity"},
     )
-    with whole(target) as temporary:
+    with atomic_write(target) as temporary:
         try:
             fetch(url, str(temporary), None)
         except requests.exceptions.HTTPError as error:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umsam.data.volumes import Volume, write_volume
-from umsam.files import whole
+from umsam.files import atomic_write
 
 
 class PredictionFiles(Protocol):
@@ -29,6 +29,6 @@ def write_prediction(
     `seconds` are those of the method on this volume: without the start of the program, the reading
     of files and the loading of weights.
     """
-    with whole(files.time) as path:
+    with atomic_write(files.time) as path:
         path.write_text(json.dumps({"seconds": round(seconds, 4), **details}) + "\n")
     write_volume(files.mask, mask, like=like)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from umsam.errors import InputError
-from umsam.files import whole, whole_directory
+from umsam.files import atomic_write, atomic_directory
 
 # Folder, name of its cases, split in the paper.
 PARTS = (
@@ -102,7 +102,7 @@ def write_sheet(path: str | Path, cases: Sequence[Case]) -> None:
     """Write the sample sheet of the cases; its paths are relative to the data root."""
     rows = ["case\timage\tlabel\tsplit"]
     rows += [f"{case.name}\t{case.image}\t{case.label or ''}\t{case.split}" for case in cases]
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n".join(rows) + "\n")
 
 
@@ -125,7 +125,7 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
                     raise InputError(f"{archive}: its member {info.filename!r} leads out of it.")
             tops = {Path(info.filename).parts[0] for info in files}
             nested = all(len(Path(info.filename).parts) > 1 for info in files)
-            with whole_directory(folder) as temporary:
+            with atomic_directory(folder) as temporary:
                 for info in files:
                     parts = Path(info.filename).parts
                     info.filename = "/".join(parts[1:] if len(tops) == 1 and nested else parts)

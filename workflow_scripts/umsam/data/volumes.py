@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from umsam.data.nifti_checks import nifti_fault
 from umsam.errors import InputError
-from umsam.files import whole
+from umsam.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def write_volume(path: str | Path, array: np.ndarray, like: Volume) -> None:
     if path.suffix in (".mhd", ".nhdr"):
         _write_with_data_file(path, image)
         return
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
 
 

@@ -9,7 +9,7 @@ from umsam.data.volumes import read_array
 from umsam.errors import InputError
 from umsam.evaluation.case_metrics import case_of
 from umsam.evaluation.precision import slice_ious
-from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+from umsam.data.masks import read_slice_masks, slice_file
 from umsam.pseudo_labels.shape_priors import read_rois
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from umsam.evaluation.methods import ABLATION, NO_PROMPT, Row
+from umsam.planning.baselines import ABLATION, NO_PROMPT, Row
 
 METRICS = ("dsc", "assd_mm", "assd_voxel")
 COMPARISON_COLUMNS = [

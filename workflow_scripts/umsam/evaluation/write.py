@@ -6,7 +6,7 @@ from typing import Protocol
 import pandas as pd
 
 from umsam.evaluation.tables import latex, markdown
-from umsam.files import whole
+from umsam.files import atomic_write
 
 Cells = tuple[list[str], list[list[str]]]
 
@@ -30,13 +30,13 @@ def write_table(
 
     `printed` turns the table into header and cells, for the style ``md`` or ``tex``.
     """
-    with whole(files.csv) as path:
+    with atomic_write(files.csv) as path:
         table.to_csv(path, index=False, float_format="%.6f")
     texts = {
         files.md: markdown(title, *printed(table, "md"), notes),
         files.tex: latex(title, *printed(table, "tex"), notes),
     }
     for file, text in texts.items():
-        with whole(file) as path:
+        with atomic_write(file) as path:
             path.write_text(text)
     return texts[files.md]

@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from umsam.files import whole
+from umsam.files import atomic_write
 
 COLUMN_WIDTH = 3.4  # inches: one column of a paper
 PAGE_WIDTH = 6.9  # both columns
@@ -62,7 +62,7 @@ def save(figure: Figure, files: Sequence[str], dpi: int) -> None:
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph of a PDF
     for file in files:
         metadata = {"CreationDate": None} if file.endswith(".pdf") else {}
-        with whole(file) as path, house_style():
+        with atomic_write(file) as path, house_style():
             figure.savefig(path, dpi=dpi, metadata=metadata)
 
 

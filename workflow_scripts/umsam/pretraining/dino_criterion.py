@@ -16,7 +16,7 @@ from torch import nn
 
 from umsam.pretraining.dino_crops import pool_regions, to_model_input
 from umsam.pretraining.random_fields import smooth_noise
-from umsam.pseudo_labels.compact_dino import PATCH
+from umsam.models.compact_dino import PATCH
 
 Texture = Callable[[np.random.Generator, int], np.ndarray]
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from umsam.devices import has_bfloat16
 from umsam.errors import InputError
-from umsam.files import whole
+from umsam.files import atomic_write
 from umsam.pretraining.dino_crops import Crops, multi_crop, pool_regions
 from umsam.pretraining.dino_loss import (
     ProjectionHead,
@@ -39,7 +39,7 @@ from umsam.pretraining.dino_loss import (
 from umsam.pretraining.procedural import random_scene
 from umsam.pretraining.settings import from_configuration
 from umsam.pretraining.tissue_scenes import tissue_pair
-from umsam.pseudo_labels.compact_dino import PATCH, TRAINED_SIZE, build_compact_dino
+from umsam.models.compact_dino import PATCH, TRAINED_SIZE, build_compact_dino
 
 log = logging.getLogger(__name__)
 
@@ -298,7 +298,7 @@ def train_dino(
             )  # fmt: skip
         if run.step % save_every == 0 or run.step == end:
             if state_file is not None:
-                with whole(state_file) as temporary:
+                with atomic_write(state_file) as temporary:
                     torch.save(run.state_dict(), temporary)
             if monitor is not None:
                 scores = monitor(run.teacher.backbone)

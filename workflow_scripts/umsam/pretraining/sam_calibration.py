@@ -19,7 +19,7 @@ from umsam.pretraining.procedural import random_scene
 from umsam.pretraining.sam_decoding import decode, encode
 from umsam.pretraining.sam_losses import gather_targets, true_iou
 from umsam.pretraining.sam_samples import chain_at, quarters
-from umsam.pseudo_labels.compact_sam import IMAGE_SIZE
+from umsam.models.compact_sam import IMAGE_SIZE
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from segment_anything.modeling.transformer import Attention
 from torch import nn
 from torch.nn import functional as F
 
-from umsam.pseudo_labels.compact_sam import CHANNELS, PIXEL_MEAN, PIXEL_STD
+from umsam.models.compact_sam import CHANNELS, PIXEL_MEAN, PIXEL_STD
 
 
 def encode(sam: Sam, image: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from umsam.pretraining.sam_decoding import (
 )
 from umsam.pretraining.sam_losses import gather_targets, mask_loss, nested_loss, true_iou
 from umsam.pretraining.sam_samples import collate, make_sample
-from umsam.pseudo_labels.compact_sam import IMAGE_SIZE
+from umsam.models.compact_sam import IMAGE_SIZE
 
 WEIGHTS = {"anchor": 0.7, "hint": 0.5, "mask": 1.0, "single": 0.3, "score": 2.0}
 

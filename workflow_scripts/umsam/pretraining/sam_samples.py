@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from umsam.pretraining.procedural import random_scene
-from umsam.pseudo_labels.compact_sam import PIXEL_MEAN
+from umsam.models.compact_sam import PIXEL_MEAN
 
 CHAIN = 3
 """A point has at most this many nested targets: as many as the decoder has outputs."""

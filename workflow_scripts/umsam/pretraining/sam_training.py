@@ -24,13 +24,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from umsam.devices import default_device, has_bfloat16
 from umsam.errors import InputError
-from umsam.files import whole
+from umsam.files import atomic_write
 from umsam.pretraining.sam_calibration import calibrate
 from umsam.pretraining.sam_decoding import AnchorMasks
 from umsam.pretraining.sam_objective import WEIGHTS, losses, validate
 from umsam.pretraining.sam_samples import collate, make_sample
-from umsam.pseudo_labels.compact_sam import IMAGE_SIZE, build_compact_sam, save_compact_sam
-from umsam.pseudo_labels.sam import load_sam
+from umsam.models.compact_sam import IMAGE_SIZE, build_compact_sam, save_compact_sam
+from umsam.models.sam import load_sam
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class _Run:
 
     def save(self, path: Path) -> None:
         state = {name: part.state_dict() for name, part in self._parts.items()}
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             torch.save({"settings": repr(self.settings), "step": self.step, **state}, temporary)
 
     def resume(self, path: Path) -> None:
@@ -285,7 +285,7 @@ def train_compact_sam(
             return run.average
     if first:
         calibrate(run.average, settings.seed, settings.calibration_scenes, sizes[1])
-        with whole(output) as path:
+        with atomic_write(output) as path:
             save_compact_sam(run.average, path)
         resume.unlink(missing_ok=True)
     return run.average

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from umsam.errors import InputError
 from umsam.pretraining.dino_training import Source
-from umsam.pseudo_labels.dino import Dino
-from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+from umsam.models.dino import Dino
+from umsam.data.masks import read_slice_masks, slice_file
 from umsam.pseudo_labels.pseudo_labels import pairwise_iou
 
 SAME = 0.5

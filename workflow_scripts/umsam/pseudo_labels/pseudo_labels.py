@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+from umsam.data.masks import read_slice_masks, slice_file
 
 Links = Mapping[int, pd.DataFrame]
 """Of a slice z: the IoU of its ROIs (rows, by index) with the ROIs of slice z + 1 (columns)."""

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from umsam.pseudo_labels.field_of_view import View
-from umsam.pseudo_labels.masks import read_slice_masks, slice_file
+from umsam.data.field_of_view import View
+from umsam.data.masks import read_slice_masks, slice_file
 
 
 def overlap(patches: int, pixels: int) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from umsam.numbers import as_number
-from umsam.pseudo_labels.masks import SliceMasks
+from umsam.data.masks import SliceMasks
 
 ROI_TYPES = {
     "case": str,

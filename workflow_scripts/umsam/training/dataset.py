@@ -12,7 +12,7 @@ from torch import Tensor
 
 from umsam.data.volumes import read_array, read_volume
 from umsam.errors import InputError
-from umsam.pseudo_labels.field_of_view import View, view_of
+from umsam.data.field_of_view import View, view_of
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,118 @@
+"""The file of a slice's masks: what is read is what was written, and nothing is unpickled."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco
+
+from umsam.errors import InputError
+from umsam.data.masks import (
+    SliceMasks,
+    no_masks,
+    read_slice_masks,
+    slice_file,
+    write_slice_masks,
+)
+
+FIELDS = ("masks", "predicted_iou", "stability_score", "box", "point")
+
+
+def random_masks(k, height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    return SliceMasks(
+        masks=rng.random((k, height, width)) < 0.4,
+        predicted_iou=rng.random(k, np.float32),
+        stability_score=rng.random(k, np.float32),
+        box=rng.integers(0, 99, (k, 4), np.int32),
+        point=rng.random((k, 2), np.float32),
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    k=st.integers(0, 4),
+    height=st.integers(1, 19),
+    width=st.integers(1, 19),
+    seed=st.integers(0, 99),
+)
+def test_round_trip(tmp_path_factory, k, height, width, seed):
+    path = tmp_path_factory.mktemp("masks") / "slice_000.npz"
+    written = random_masks(k, height, width, seed)
+    write_slice_masks(path, written)
+    read = read_slice_masks(path)
+    for name in FIELDS:
+        a, b = getattr(read, name), getattr(written, name)
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        assert np.array_equal(a, b)
+
+
+def test_a_slice_without_masks_keeps_its_size(tmp_path):
+    write_slice_masks(tmp_path / "a.npz", no_masks(7, 5))
+    read = read_slice_masks(tmp_path / "a.npz")
+    assert len(read) == 0
+    assert read.masks.shape == (0, 7, 5)
+    assert read.area.shape == (0,)
+
+
+def test_arrays_are_plain(tmp_path):
+    write_slice_masks(tmp_path / "a.npz", random_masks(3, 9, 11))
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        assert all(file[name].dtype != object for name in file)
+
+
+def blobs(k, height, width):
+    """Masks with smooth outlines, as SAM's are."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    centre = rng.uniform(0, 1, (k, 2, 1, 1)) * [[[height]], [[width]]]
+    axes = rng.uniform(5, height / 4, (k, 2, 1, 1))
+    masks = ((y - centre[:, 0]) / axes[:, 0]) ** 2 + ((x - centre[:, 1]) / axes[:, 1]) ** 2 < 1
+    return replace(random_masks(k, height, width), masks=masks)
+
+
+@pytest.mark.parametrize("k", [10, 60])
+def test_smaller_than_coco_rle(tmp_path, k):
+    """The peer: run-length codes of the same masks as pycocotools makes them, in JSON."""
+    written = blobs(k, 320, 320)
+    codes = coco.encode(np.asfortranarray(written.masks.transpose(1, 2, 0).astype(np.uint8)))
+    records = [
+        {
+            "segmentation": {"size": code["size"], "counts": code["counts"].decode()},
+            "predicted_iou": float(written.predicted_iou[i]),
+            "stability_score": float(written.stability_score[i]),
+            "bbox": written.box[i].tolist(),
+            "point_coords": [written.point[i].tolist()],
+        }
+        for i, code in enumerate(codes)
+    ]
+    write_slice_masks(tmp_path / "a.npz", written)
+    assert (tmp_path / "a.npz").stat().st_size < len(json.dumps(records))
+
+
+def test_nothing_is_unpickled(tmp_path):
+    np.savez(tmp_path / "a.npz", shape=np.array([0, 1, 1]), row_changes=np.array([object()]))
+    with pytest.raises(InputError, match=r"a\.npz"):
+        read_slice_masks(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"text"])
+def test_a_broken_file_is_named(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npz.*everything mode"):
+        read_slice_masks(tmp_path / "a.npz")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"slice_012\.npz"):
+        read_slice_masks(slice_file(tmp_path, 12))
+
+
+def test_columns_of_another_length_are_refused():
+    good = random_masks(2, 3, 3)
+    with pytest.raises(ValueError, match="predicted_iou"):
+        SliceMasks(good.masks, good.predicted_iou[:1], good.stability_score, good.box, good.point)

@@ -1,0 +1,1 @@
+"""Networks that come with weights: SAM and DINO, official and compact."""

@@ -1,0 +1,1 @@
+"""Cross-fitted decoders that relabel the training volumes; not in the paper."""
