@@ -1,58 +1,114 @@
-"""Every command of the README and of docs/ is one that works."""
+"""The README and the pages of docs/ state commands, files, keys and links that exist."""
 
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = {path: path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
-TEXT = "\n".join(PAGES.values())
-BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, flags=re.S)
-COMMANDS = [
-    line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()
-]
-INLINE = re.findall(r"`(snakemake -[^`]*)`", re.sub(r"```.*?```", "", TEXT, flags=re.S))
-SNAKEMAKE = sorted({command for command in COMMANDS + INLINE if "snakemake" in command})
-YAML = re.findall(r"```yaml\n(.*?)```", TEXT, flags=re.S)
-MINE, MEDSAM = (
-    next(text for text in YAML if f"run: [{name}]" in text) for name in ("mine", "mine_medsam")
-)
-SHEET = re.search(r"```\n(\s*case\timage.*?)```", README, flags=re.S).group(1)
-NOT_DRY = {
-    "snakemake --report report.html",  # run by test_demo.py
-    "snakemake --cores 1 --snakefile from_tables.smk --forceall",  # by test_from_tables.py
+PAGES = {
+    path: path.read_text()
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"))
 }
+TEXT = "\n".join(PAGES.values())
+PROSE = re.sub(r"```.*?```", "", TEXT, flags=re.S)
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
-def dedented(text):
-    """A block inside a list, without the list's indentation."""
-    return "\n".join(line.strip() if "\t" in line else line[3:] for line in text.splitlines())
+def blocks(language: str) -> list[str]:
+    """The different code blocks of a language, in the order of the pages."""
+    return list(dict.fromkeys(re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.S)))
 
 
-@pytest.mark.parametrize("command", [c for c in SNAKEMAKE if c not in NOT_DRY])
-def test_a_dry_run_accepts_the_command(command, checkout, monkeypatch):
-    for model in ("sam", "dino"):
-        (checkout.path / f"resources/compact_{model}.pt").touch()
-    (checkout.path / "mine.yaml").write_text(dedented(MINE))
-    (checkout.path / "medsam.yaml").write_text(MEDSAM)
-    (checkout.path / "weights").mkdir(exist_ok=True)
-    (checkout.path / "weights/medsam_vit_b.pth").touch()
-    folder = checkout.path / "path/to"
-    folder.mkdir(parents=True)
-    (folder / "samples.tsv").write_text(dedented(SHEET) + "\n")
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in blocks("bash")
+    for line in block.splitlines()
+    if line.strip()
+]
+INLINE = re.findall(r"`(snakemake -[^`]*)`", PROSE)
+SNAKEMAKE = sorted({command for command in COMMANDS + INLINE if "snakemake" in command})
+RUN_ELSEWHERE = {
+    "snakemake --report report.html",  # test_demo.py
+    "snakemake --cores 1 --snakefile from_tables.smk --forceall",  # test_from_tables.py
+    "snakemake --unlock",  # below
+}
+OVERRIDES = blocks("yaml")
+(MINE,) = (text for text in OVERRIDES if "run: [mine]" in text)
+(MEDSAM,) = (text for text in OVERRIDES if "run: [mine_medsam]" in text)
+(SHEET,) = (text for text in blocks("") if text.startswith("case\timage"))
+(MODULE,) = blocks("python")
+
+
+def write_study(folder: Path):
+    """The files that the examples read: the settings, the sample sheet and empty images."""
+    data = folder / "path/to"
+    data.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(MINE)
+    (folder / "medsam.yaml").write_text(MEDSAM)
+    (data / "samples.tsv").write_text(SHEET)
     for name in re.findall(r"p0\d\w*\.[\w.]+", SHEET):
-        (folder / name).touch()
+        (data / name).touch()
+
+
+@pytest.fixture(scope="module")
+def study(shared_checkout):
+    """A checkout that holds the files of the examples, and so does the folder around it."""
+    root = shared_checkout.path
+    for model in ("sam", "dino"):
+        (root / f"resources/compact_{model}.pt").touch()
+    for folder in (root, root.parent, root / "path/to/study"):
+        write_study(folder)
+    (root / "weights").mkdir(exist_ok=True)
+    (root / "weights/medsam_vit_b.pth").touch()
+    return shared_checkout
+
+
+def beside(checkout):
+    """The same in the folder that holds the checkout, where `um-sam/Snakefile` is its Snakefile."""
+    assert checkout.path.name == "um-sam"
+    return type(checkout)(checkout.path.parent)
+
+
+@pytest.mark.parametrize("command", [c for c in SNAKEMAKE if c not in RUN_ELSEWHERE])
+def test_a_dry_run_accepts_the_command(command, study):
     words = command.split()
-    assignments = dict(w.split("=") for w in words[: words.index("snakemake")])
+    environment = dict(word.split("=") for word in words[: words.index("snakemake")])
     arguments = words[words.index("snakemake") + 1 :]
     if not shutil.which("conda"):
         arguments = [word for word in arguments if word != "--use-conda"]
-    text = checkout.snakemake("--dry-run", *arguments, **assignments)
+    place = beside(study) if "um-sam/Snakefile" in arguments else study
+    text = place.snakemake("--dry-run", *arguments, **environment)
     assert "Job stats" in text
+
+
+def test_commands_that_are_run_elsewhere_are_in_the_text():
+    assert set(SNAKEMAKE) >= RUN_ELSEWHERE
+
+
+def test_unlock_is_accepted(study):
+    assert "Unlock" in study.snakemake("--unlock")
+
+
+@pytest.mark.parametrize("number", range(len(OVERRIDES)))
+def test_the_configuration_accepts_the_settings(number, study):
+    (study.path / "shown.yaml").write_text(OVERRIDES[number])
+    text = study.snakemake("--dry-run", "--cores", "1", "--configfile", "mine.yaml", "shown.yaml")
+    assert "Job stats" in text
+
+
+def test_another_workflow_imports_the_rules(study):
+    place = beside(study)
+    (place.path / "Snakefile").write_text(MODULE)
+    text = place.snakemake(
+        "--dry-run", "--cores", "1", "--configfile", "mine.yaml", "--", "pseudo_labels"
+    )
+    assert "results/mine/pseudo_labels/p01.nii.gz" in text
 
 
 def test_make_targets_exist():
@@ -65,10 +121,11 @@ def test_make_targets_exist():
 
 def test_ci_runs_the_test_command():
     assert "make test\n" in (ROOT / ".ci/run").read_text()
+    assert "bash .ci/run" in (ROOT / ".github/workflows/ci.yml").read_text()
     assert "make test" in COMMANDS
 
 
-def test_every_benchmark_of_make_knows_the_short_form():
+def test_every_benchmark_of_make_accepts_the_short_form():
     planned = subprocess.run(
         ["make", "--dry-run", "benchmark"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -78,14 +135,80 @@ def test_every_benchmark_of_make_knows_the_short_form():
         assert '"--quick"' in (ROOT / script).read_text(), script
 
 
+def slug(title: str) -> str:
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_and_pictures_are_in_the_repository(page):
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[page]):
-        file, _, heading = target.partition("#")
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[page]):
+        file, _, heading = link.partition("#")
         linked = page.parent / file if file else page
-        assert linked.exists(), target
+        assert linked.exists(), link
         titles = re.findall(r"^#+ (.*)", linked.read_text(), flags=re.M) if heading else []
-        assert not heading or heading in {title.lower().replace(" ", "-") for title in titles}
+        assert not heading or heading in {slug(title) for title in titles}, link
+
+
+def test_files_that_the_text_names_exist():
+    folders = (
+        "umsam|rules|resources|profiles|schemas|envs|tests|benchmarks|workflow_scripts|captions"
+    )
+    names = set(re.findall(rf"`((?:{folders})/[^`{{}}*\s]*)`", PROSE))
+    assert len(names) > 10
+    for name in names:
+        assert (ROOT / name).exists() or (ROOT / "workflow_scripts" / name).exists(), name
+
+
+def test_keys_that_the_text_names_are_in_the_configuration():
+    sections = "|".join(name for name in CONFIG if isinstance(CONFIG[name], dict))
+    keys = set(re.findall(rf"`((?:{sections})(?:\.[a-z_0-9]+)+)[`:]", PROSE))
+    assert len(keys) > 20
+    for key in keys:
+        value = CONFIG
+        for part in key.split("."):
+            assert part in value, key
+            value = value[part]
+
+
+def test_keys_of_the_settings_page_are_in_the_configuration():
+    page = (ROOT / "docs/settings.md").read_text()
+    parts = re.split(r"^## .*: `(\w+)`$", page, flags=re.M)[1:]
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert len(sections) == 6
+    for section, text in sections.items():
+        rows = re.findall(r"^\| (`[^|]*)\|", text, flags=re.M)
+        keys = [key for row in rows for key in re.findall(r"`(\w+)`", row)]
+        assert keys
+        assert set(keys) <= set(CONFIG[section]), section
+
+
+def test_the_readme_is_short_and_says_what_it_is():
+    lines = README.splitlines()
+    assert len(lines) <= 170
+    assert any("Snakemake workflow" in line for line in lines[:4])
+
+
+def test_the_documentation_builds_without_a_warning_and_needs_no_network(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > 10
+    for page in pages:
+        loaded = re.findall(r"<(?:script|img|iframe)[^>]*src=\"?([^\s\">]+)", page.read_text())
+        loaded += re.findall(
+            r"<link[^>]*rel=\"?stylesheet\"?[^>]*href=\"?([^\s\">]+)", page.read_text()
+        )
+        loaded += re.findall(
+            r"<link[^>]*href=\"?([^\s\">]+)\"?[^>]*rel=\"?stylesheet", page.read_text()
+        )
+        assert loaded
+        assert not [address for address in loaded if address.startswith(("http", "//"))], page
 
 
 @pytest.mark.skipif(shutil.which("conda") is not None, reason="conda is installed here")
