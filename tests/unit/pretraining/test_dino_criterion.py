@@ -1,18 +1,17 @@
-"""The figure of merit: perfect, useless and worst features score what they must."""
+"""The figure of merit: perfect, useless and worst features get the scores they must get."""
 
 import numpy as np
 import pytest
 import torch
 
+from umsam.models.compact_dino import build_compact_dino
 from umsam.pretraining.dino_criterion import (
     TISSUES,
     cluster_purity,
-    intensity_features,
     patch_features,
     retrieval_accuracy,
     tissue_images,
 )
-from umsam.models.compact_dino import build_compact_dino
 
 
 def test_one_hot_features_are_perfect():
@@ -23,28 +22,27 @@ def test_one_hot_features_are_perfect():
     assert cluster_purity(features, tissue) == 1
 
 
-def test_the_nearest_roi_of_the_same_image_does_not_count():
+def test_rois_of_the_same_image_are_not_retrieved():
     features = np.array([[0.0], [0.1], [5.0], [5.1]])
     tissue = np.array([0, 0, 1, 1])
     image = np.array([0, 0, 1, 1])
     assert retrieval_accuracy(features, tissue, image) == 0
 
 
-def test_features_of_chance_score_near_chance():
+def test_random_features_score_near_chance():
     rng = np.random.default_rng(0)
     tissue, image = rng.integers(8, size=800), np.arange(800)
     accuracy = retrieval_accuracy(rng.normal(size=(800, 5)), tissue, image)
     assert accuracy == pytest.approx(1 / 8, abs=0.04)
 
 
-def test_images_hold_each_roi_once_and_follow_their_seed():
+def test_images_depend_on_the_seed_and_their_rois_are_disjoint():
     images = tissue_images(3, seed=0, size=96)
-    for one, same in zip(images, tissue_images(3, seed=0, size=96), strict=True):
-        np.testing.assert_array_equal(one.image, same.image)
-        assert one.masks.sum(0).max() <= 1
-        assert len(one.masks) == len(one.tissue)
-        assert (one.tissue < len(TISSUES)).all()
-    rois = sum(len(one.masks) for one in images)
-    assert intensity_features(images).shape == (rois, 2)
+    for item, same in zip(images, tissue_images(3, seed=0, size=96), strict=True):
+        np.testing.assert_array_equal(item.image, same.image)
+        assert item.masks.sum(0).max() <= 1
+        assert len(item.masks) == len(item.tissue)
+        assert (item.tissue < len(TISSUES)).all()
+    rois = sum(len(item.masks) for item in images)
     torch.manual_seed(0)
     assert patch_features(build_compact_dino(None), images).shape == (rois, 192)

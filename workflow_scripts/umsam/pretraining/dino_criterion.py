@@ -1,8 +1,8 @@
-"""How well features of ROIs tell tissues apart: the compact DINO's figure of merit.
+"""How well ROI features distinguish tissues: the figure of merit of the compact DINO.
 
-Eight tissues with fixed recipes of brightness and texture (some pairs differ in only one of the
-two) are put into blobs in images of ever new contrast. A good feature puts ROIs of one tissue
-together whatever the image. These tissues and images are never trained on.
+Blobs of eight tissues with fixed recipes of brightness and texture, some of which differ in only
+one of the two, lie in images of random contrast. Good features of one tissue are similar in all
+images. No model is trained on these tissues and images.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from scipy import ndimage
 from sklearn.cluster import KMeans
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from umsam.models.compact_dino import PATCH
 from umsam.pretraining.dino_crops import pool_regions, to_model_input
 from umsam.pretraining.random_fields import smooth_noise
-from umsam.models.compact_dino import PATCH
 
 Texture = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -26,17 +27,20 @@ class Tissue:
     """A tissue: mean grey value, standard deviation of its texture, and the texture itself."""
 
     mean: float
-    sd: float
+    std: float
     texture: Texture
 
 
 @dataclass(frozen=True)
 class TissueImage:
-    """image [H, W] in [0, 1]; masks bool [R, H, W]; tissue [R], the index of each mask's recipe."""
+    """An image with ROIs of known tissue."""
 
     image: np.ndarray
+    """[H, W] in [0, 1]."""
     masks: np.ndarray
+    """bool [R, H, W]."""
     tissue: np.ndarray
+    """[R]: index of each mask's tissue."""
 
 
 def _speckle(cells: int) -> Texture:
@@ -89,40 +93,33 @@ def _tissue_image(rng: np.random.Generator, size: int, blobs: int) -> TissueImag
         inside = distance + 0.1 * smooth_noise(rng, size, 10, 10) < 1
         recipe = TISSUES[tissue]
         owner[inside] = index
-        image[inside] = recipe.mean + recipe.sd * recipe.texture(rng, size)[inside]
+        image[inside] = recipe.mean + recipe.std * recipe.texture(rng, size)[inside]
     image = ndimage.gaussian_filter(image, rng.uniform(0.4, 0.9))
     image *= np.exp(rng.uniform(0, 0.2) * smooth_noise(rng, size, 2, 2))
     image = np.clip(image, 0, None) ** np.exp(rng.uniform(-0.3, 0.3))
     image = image * rng.uniform(0.75, 1.1) + rng.uniform(-0.05, 0.1)
     image += rng.uniform(0, 0.04) * rng.standard_normal(image.shape)
     masks = np.stack([owner == index for index in range(blobs)])
-    kept = masks.sum((1, 2)) > 6 * PATCH**2
-    return TissueImage(np.clip(image, 0, 1), masks[kept], tissues[kept])
-
-
-def intensity_features(images: list[TissueImage]) -> np.ndarray:
-    """[ROIs, 2]: mean and standard deviation of the grey values, each scaled to unit variance."""
-    rows = [(i.image[m].mean(), i.image[m].std()) for i in images for m in i.masks]
-    features = np.array(rows)
-    return (features - features.mean(0)) / features.std(0)
+    large = masks.sum((1, 2)) > 6 * PATCH**2
+    return TissueImage(np.clip(image, 0, 1), masks[large], tissues[large])
 
 
 @torch.no_grad()
-def patch_features(backbone: nn.Module, images: list[TissueImage]) -> np.ndarray:
+def patch_features(backbone: VisionTransformer, images: list[TissueImage]) -> np.ndarray:
     """[ROIs, D]: mean over the mask of a ViT's normed patch tokens (eq. 4)."""
     device = next(backbone.parameters()).device
-    pooled = []
+    features = []
     for item in images:
         inputs = to_model_input(torch.from_numpy(item.image)[None].float())
         tokens = backbone.forward_features(inputs.to(device))[:, 1:].cpu()
         masks = torch.from_numpy(item.masks)[None].float()
         coverage = nn.functional.avg_pool2d(masks, PATCH).flatten(2)
-        pooled.append(pool_regions(tokens, coverage)[0].numpy())
-    return np.concatenate(pooled)
+        features.append(pool_regions(tokens, coverage)[0].numpy())
+    return np.concatenate(features)
 
 
 def retrieval_accuracy(features: np.ndarray, tissue: np.ndarray, image: np.ndarray) -> float:
-    """Share of ROIs whose nearest ROI in any *other* image is of the same tissue."""
+    """Share of ROIs whose nearest neighbour among the *other* images has the same tissue."""
     squares = (features**2).sum(1)
     distance = squares[:, None] + squares[None] - 2 * features @ features.T
     distance[image[:, None] == image[None]] = np.inf
@@ -130,14 +127,14 @@ def retrieval_accuracy(features: np.ndarray, tissue: np.ndarray, image: np.ndarr
 
 
 def cluster_purity(features: np.ndarray, tissue: np.ndarray, k: int = 8, seed: int = 0) -> float:
-    """Share of ROIs that are of the commonest tissue of their K-means cluster."""
+    """Share of ROIs whose tissue is the most common one of their K-means cluster."""
     cluster = KMeans(k, n_init=10, random_state=seed).fit_predict(features)
-    commonest = sum(np.bincount(tissue[cluster == c]).max() for c in np.unique(cluster))
-    return float(commonest / len(tissue))
+    matches = sum(np.bincount(tissue[cluster == c]).max() for c in np.unique(cluster))
+    return float(matches / len(tissue))
 
 
 def tissue_scores(features: np.ndarray, images: list[TissueImage]) -> dict[str, float]:
-    """Both figures for the features of all the images' ROIs, in order."""
+    """Retrieval accuracy and purity, given the features of all ROIs in the order of the images."""
     tissue = np.concatenate([item.tissue for item in images])
     number = np.concatenate([np.full(len(item.tissue), n) for n, item in enumerate(images)])
     return {
@@ -146,7 +143,9 @@ def tissue_scores(features: np.ndarray, images: list[TissueImage]) -> dict[str, 
     }
 
 
-def tissue_monitor(count: int = 40, seed: int = 1) -> Callable[[nn.Module], dict[str, float]]:
-    """A function of a backbone: its scores on a fixed set of tissue images."""
+def tissue_monitor(
+    count: int = 40, seed: int = 1
+) -> Callable[[VisionTransformer], dict[str, float]]:
+    """A function that scores a backbone on a fixed set of tissue images."""
     images = tissue_images(count, seed)
     return lambda backbone: tissue_scores(patch_features(backbone, images), images)

@@ -1,4 +1,4 @@
-"""The settings of a pretraining run from the configuration."""
+"""Settings of a pretraining run, read from the configuration."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,17 +10,14 @@ T = TypeVar("T")
 
 
 def from_configuration(kind: type[T], values: Mapping[str, Any], section: str) -> T:
-    """The defaults of a data class with a section's values over them.
+    """An instance of a settings data class: its defaults, overridden by `values`.
 
-    Raises
-    ------
-    InputError
-        The section, such as pretraining.dino, has a key that the class does not know.
+    Raises `InputError` if the section, such as pretraining.dino, has an unknown key.
     """
-    known = {field.name for field in fields(kind)}
-    if unknown := sorted(values.keys() - known):
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # T is a data class
+    if unknown := sorted(values.keys() - names):
         raise InputError(
-            f"configuration: {section} has no {', '.join(unknown)}; "
-            f"it knows {', '.join(sorted(known))}."
+            f"configuration: {section} has no key {', '.join(unknown)}. "
+            f"Valid keys: {', '.join(sorted(names))}."
         )
     return kind(**values)
