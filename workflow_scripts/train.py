@@ -16,9 +16,9 @@ with job(snakemake):
     variant = VARIANTS[snakemake.wildcards.variant]
     files = snakemake.input
     teacher, view = files.get("sam_features", []), snakemake.params.field_of_view
-    cases = read_training_cases(files.volumes, files.targets, teacher, view)
+    cases = read_training_cases(files.volumes, files.labels, teacher, view)
     settings = dict(snakemake.params.settings)
-    dataset = SliceDataset(cases, settings.pop("empty_slices", 1.0))
+    dataset = SliceDataset(cases, settings.pop("empty_slice_fraction", 1.0))
     logging.info(
         "%d volumes, %d slices, %d of them with a target",
         len(cases),

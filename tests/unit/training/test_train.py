@@ -58,11 +58,11 @@ def settings(**changes):
         momentum=0.9,
         weight_decay=5e-4,
         poly_power=0.9,
-        crop=SIZE,
+        patch_size=SIZE,
         rotation=20,
         flip=True,
-        noise_sd=0.05,
-        noise_p=0.5,
+        noise_std=0.05,
+        noise_prob=0.5,
         validate_every=1,
         lambda_1=0.1,
         lambda_2=0.01,
@@ -71,7 +71,7 @@ def settings(**changes):
 
 
 def small(**changes):
-    return settings(crop=32, batch_size=3, **changes)
+    return settings(patch_size=32, batch_size=3, **changes)
 
 
 def one_case(slices=2, **changes):
@@ -200,7 +200,7 @@ def test_dsc_of_the_largest_component():
 
 def test_the_mean_of_the_weights_is_exponential():
     def trained(epochs: int, average: float) -> dict[str, torch.Tensor]:
-        chosen = small(epochs=epochs, poly_power=0.0, weight_average=average)  # a step an epoch
+        chosen = small(epochs=epochs, poly_power=0.0, ema_decay=average)  # a step an epoch
         return train(one_case(slices=2), VARIANTS["plkd"], chosen, 0, "cpu").last.weights
 
     first, second, mean = trained(1, 0.0), trained(2, 0.0), trained(2, 0.9)
@@ -256,10 +256,10 @@ def test_pixels_of_several_sizes_are_seen_at_one():
     assert mean_dsc(unet, fine, "cpu") > 0.9
 
 
-@pytest.mark.parametrize("crop", [16, 40, 100])
-def test_crop_that_the_network_cannot_take(crop):
-    with pytest.raises(InputError, match=rf"training\.crop is {crop}.*multiple of 16"):
-        settings(crop=crop)
+@pytest.mark.parametrize("patch_size", [16, 40, 100])
+def test_patch_size_that_the_network_cannot_take(patch_size):
+    with pytest.raises(InputError, match=rf"training\.patch_size is {patch_size}.*multiple of 16"):
+        settings(patch_size=patch_size)
 
 
 def test_divergence_is_an_error_that_names_the_remedy():

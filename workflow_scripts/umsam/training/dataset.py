@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from umsam.data.field_of_view import View, view_of
 from umsam.data.volumes import read_array, read_volume
 from umsam.errors import InputError
-from umsam.data.field_of_view import View, view_of
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +54,15 @@ class SliceDataset:
 
     Parameters
     ----------
-    empty_slices
+    empty_slice_fraction
         Share of the slices with an empty target that an epoch sees, others in each.
     """
 
-    def __init__(self, cases: Sequence[TrainingCase], empty_slices: float = 1.0) -> None:
+    def __init__(self, cases: Sequence[TrainingCase], empty_slice_fraction: float = 1.0) -> None:
         self.cases = list(cases)
         self.index = [(case, z) for case in self.cases for z in range(len(case.image))]
         self._empty = np.concatenate([~case.target.any(axis=(1, 2)) for case in self.cases])
-        self._empty_seen = round(empty_slices * int(self._empty.sum()))
+        self._empty_seen = round(empty_slice_fraction * int(self._empty.sum()))
 
     def __len__(self) -> int:
         return len(self.index)

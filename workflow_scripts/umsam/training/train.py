@@ -46,11 +46,11 @@ class TrainingSettings:
     momentum: float
     weight_decay: float
     poly_power: float
-    crop: int
+    patch_size: int
     rotation: float
     flip: bool
-    noise_sd: float
-    noise_p: float
+    noise_std: float
+    noise_prob: float
     validate_every: int
     spacing: float | None = None
     scaling: float = 0.0
@@ -59,15 +59,15 @@ class TrainingSettings:
     lambda_2: float = 0.0
     tau: float = 0.5
     detach_teacher_weights: bool = False
-    feature_unit: float = 1.0
-    weight_average: float = 0.0
+    feature_scale: float = 1.0
+    ema_decay: float = 0.0
     smooth_z: float = 0.0  # these two: as predictions are made, where an epoch is validated
     largest_component: bool = False
 
     def __post_init__(self) -> None:
-        if self.crop % STRIDE or self.crop < 2 * STRIDE:
+        if self.patch_size % STRIDE or self.patch_size < 2 * STRIDE:
             raise InputError(
-                f"configuration: training.crop is {self.crop}; the UNet needs a multiple of "
+                f"configuration: training.patch_size is {self.patch_size}; the UNet needs a multiple of "
                 f"{STRIDE} of at least {2 * STRIDE}."
             )
 
@@ -177,8 +177,8 @@ def _epochs(
     steps = settings.epochs * math.ceil(dataset.epoch_length / settings.batch_size)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, steps, settings.poly_power)
     average = None
-    if settings.weight_average:
-        mean = get_ema_multi_avg_fn(settings.weight_average)
+    if settings.ema_decay:
+        mean = get_ema_multi_avg_fn(settings.ema_decay)
         average = AveragedModel(unet, multi_avg_fn=mean, use_buffers=True)
     result = average.module if average else unet
     history: list[Epoch] = []
@@ -231,13 +231,19 @@ def batch_losses(
     """Augment a batch on `device`, run the network and take the terms of eq. 9."""
     zoom = settings.spacing / batch.spacing if settings.spacing else None
     affines = random_affines(
-        batch.size, settings.crop, settings.rotation, settings.flip, rng, zoom, settings.scaling
+        batch.size,
+        settings.patch_size,
+        settings.rotation,
+        settings.flip,
+        rng,
+        zoom,
+        settings.scaling,
     ).to(device)
     image = sample_images(batch.image.to(device), affines)
     target = sample_images(batch.target.to(device).float(), affines, mode="nearest")[:, 0]
     if settings.gamma:
         image = change_contrast(image, settings.gamma, noise)
-    image = add_noise(image, settings.noise_sd, settings.noise_p, noise)
+    image = add_noise(image, settings.noise_std, settings.noise_prob, noise)
     logits, bottleneck = unet(image)
 
     cross_entropy, dice = pseudo_label_losses(logits, target)
@@ -250,7 +256,7 @@ def batch_losses(
             logits, bottleneck, teacher, valid, settings.detach_teacher_weights
         )
         if variant.feature:
-            feature = class_feature_loss(g, g_teacher, settings.feature_unit)
+            feature = class_feature_loss(g, g_teacher, settings.feature_scale)
         if variant.contrastive:
             contrastive = class_contrastive_loss(g, g_teacher, settings.tau)
     total = cross_entropy + dice + settings.lambda_1 * feature + settings.lambda_2 * contrastive

@@ -1,6 +1,6 @@
-"""Which targets, losses and settings each training variant uses.
+"""The training variants: which labels, loss terms and settings each one uses.
 
-Free of torch, so that the workflow can ask it while it plans the jobs.
+This module does not import torch, because the workflow reads it while it plans the jobs.
 """
 
 from collections.abc import Mapping
@@ -10,15 +10,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Variant:
-    """What a variant learns from: labels or pseudo-labels, and the terms it adds to eq. 6."""
+    """The labels that a variant learns from and the terms that it adds to eq. 6."""
 
-    supervised: bool = False  # the reference labels instead of the pseudo-labels
-    feature: bool = False  # class-level feature distillation, eq. 7
-    contrastive: bool = False  # class-level contrastive distillation, eq. 8
+    supervised: bool = False
+    """Learn from the reference labels instead of the pseudo-labels."""
+    feature: bool = False
+    """Add the class-level feature distillation (eq. 7)."""
+    contrastive: bool = False
+    """Add the class-level contrastive distillation (eq. 8)."""
 
     @property
     def distills(self) -> bool:
-        """Whether SAM's features are needed."""
+        """Whether the variant needs SAM's features."""
         return self.feature or self.contrastive
 
 
@@ -31,17 +34,18 @@ VARIANTS = {
 }
 
 
-def settings_of(variant: str, training: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of the training section that `variant` uses.
+def select_settings(variant: str, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the keys of the training section that affect `variant`.
 
-    A change of lambda_1 is then none to the variants that have no such term.
+    A change of ``lambda_1`` then retrains only the variants with that term. The label source is
+    left out because it determines the input files of the training.
     """
     terms = VARIANTS[variant]
-    unused = {"variants", "seeds", "targets"}  # the targets are an input
-    if terms.supervised:  # its empty slices are known to be empty
-        unused |= {"empty_slices"}
+    unused = {"variants", "seeds", "label_source"}
+    if terms.supervised:  # slices without a reference label really are empty
+        unused |= {"empty_slice_fraction"}
     if not terms.feature:
-        unused |= {"lambda_1", "feature_unit"}
+        unused |= {"lambda_1", "feature_scale"}
     if not terms.contrastive:
         unused |= {"lambda_2", "tau"}
     if not terms.distills:
