@@ -16,13 +16,15 @@ PAGES = {
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"))
 }
 TEXT = "\n".join(PAGES.values())
-PROSE = re.sub(r"```.*?```", "", TEXT, flags=re.S)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.S | re.M)
+PROSE = FENCE.sub("", TEXT)
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
 def blocks(language: str) -> list[str]:
     """The different code blocks of a language, in the order of the pages."""
-    return list(dict.fromkeys(re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.S)))
+    found = [text for name, text in FENCE.findall(TEXT) if name == language]
+    return list(dict.fromkeys(found))
 
 
 COMMANDS = [
@@ -161,7 +163,7 @@ def test_files_that_the_text_names_exist():
 
 def test_keys_that_the_text_names_are_in_the_configuration():
     sections = "|".join(name for name in CONFIG if isinstance(CONFIG[name], dict))
-    keys = set(re.findall(rf"`((?:{sections})(?:\.[a-z_0-9]+)+)[`:]", PROSE))
+    keys = set(re.findall(rf"`((?:{sections})(?:\.(?!json)[a-z_0-9]+)+)[`:]", PROSE))
     assert len(keys) > 20
     for key in keys:
         value = CONFIG
@@ -170,16 +172,30 @@ def test_keys_that_the_text_names_are_in_the_configuration():
             value = value[part]
 
 
-def test_keys_of_the_settings_page_are_in_the_configuration():
+def settings_rows():
+    """Section, keys and default of each row of the settings page."""
     page = (ROOT / "docs/settings.md").read_text()
     parts = re.split(r"^## .*: `(\w+)`$", page, flags=re.M)[1:]
-    sections = dict(zip(parts[::2], parts[1::2], strict=True))
-    assert len(sections) == 6
-    for section, text in sections.items():
-        rows = re.findall(r"^\| (`[^|]*)\|", text, flags=re.M)
-        keys = [key for row in rows for key in re.findall(r"`(\w+)`", row)]
-        assert keys
-        assert set(keys) <= set(CONFIG[section]), section
+    for section, text in zip(parts[::2], parts[1::2], strict=True):
+        for keys, default in re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", text, flags=re.M):
+            yield section, re.findall(r"`(\w+)`", keys), default.partition(":")[0]
+
+
+@pytest.mark.parametrize(("section", "keys", "shown"), settings_rows())
+def test_the_settings_page_shows_the_defaults(section, keys, shown):
+    values = [CONFIG[section][key] for key in keys]
+    if shown == "the model's own":
+        assert set(values) == {None}
+        return
+    defaults = [yaml.safe_load(part) for part in shown.replace("`", "").split(", ")]
+    if len(keys) > len(defaults):  # x_min, x_max, y_min, y_max
+        defaults = defaults * (len(keys) // len(defaults))
+    assert values == defaults
+
+
+def test_the_settings_page_has_every_stage():
+    sections = {section for section, _, _ in settings_rows()}
+    assert sections == {"sam", "shape_priors", "clustering", "target", "training", "prediction"}
 
 
 def test_the_readme_is_short_and_says_what_it_is():
