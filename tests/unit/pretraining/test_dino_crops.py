@@ -1,4 +1,4 @@
-"""Multi-crop: geometry agrees between grey values and regions; pooling equals a plain loop."""
+"""Multi-crop: grey values and regions have the same geometry; pooling equals a plain loop."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from umsam.pretraining.dino_crops import (
     pool_regions,
     random_affines,
     to_model_input,
-    transplanted,
+    transplant_regions,
 )
 
 
@@ -20,8 +20,8 @@ def generator():
     return torch.Generator().manual_seed(3)
 
 
-def test_regions_lie_where_the_grey_values_lie(generator, monkeypatch):
-    """An image that holds its own labels: each patch's mean grey is what its coverage says."""
+def test_regions_and_grey_values_have_the_same_geometry(generator, monkeypatch):
+    """The image encodes its labels, so coverage predicts the mean grey value of each patch."""
     monkeypatch.setattr(
         "umsam.pretraining.dino_crops.augment_intensity", lambda crops, generator: crops
     )
@@ -34,33 +34,33 @@ def test_regions_lie_where_the_grey_values_lie(generator, monkeypatch):
     assert crops.coverage.shape == (6, 2, 16)
     red = crops.images[:, 0] * IMAGENET_STD[0] + IMAGENET_MEAN[0]
     patches = torch.nn.functional.avg_pool2d(red, 8).flatten(1)
-    told = crops.coverage[:, 0] * 0.5 + crops.coverage[:, 1]
-    assert (patches - told).abs().mean() < 0.02  # nearest against linear, on the borders
-    assert told.max() > 0.4  # the crops do show something
+    predicted = crops.coverage[:, 0] * 0.5 + crops.coverage[:, 1]
+    assert (patches - predicted).abs().mean() < 0.02  # nearest and linear differ at borders
+    assert predicted.max() > 0.4  # the crops contain regions
 
 
-def test_transplanted_regions_take_their_pixels_along():
-    """Crops that hold their own image's number: what keeps its region number keeps its pixels."""
+def test_transplanted_regions_keep_their_pixels():
+    """The grey value is the number of the image; regions that keep their number keep it."""
     batch, views, size = 4, 3, 12
     own = torch.arange(batch).repeat(views)[:, None, None]
     crops = own.expand(-1, size, size).float()
     numbers = torch.randint(0, 4, crops.shape, generator=torch.Generator().manual_seed(0)).float()
     generator = torch.Generator().manual_seed(1)
-    mixed, told = transplanted(crops, numbers, batch, 3, 1.0, generator)
+    mixed, mixed_numbers = transplant_regions(crops, numbers, batch, 3, 1.0, generator)
     views_of = torch.arange(views).repeat_interleave(batch)[:, None, None]
     other = ((own - 1 - views_of) % batch).expand_as(crops)
-    kept = told > 0
-    assert torch.equal(told[kept], numbers[kept])
+    kept = mixed_numbers > 0
+    assert torch.equal(mixed_numbers[kept], numbers[kept])
     assert torch.equal(mixed[kept], crops[kept])
-    moved = ~kept & (numbers > 0)
-    assert moved.any()
+    replaced = ~kept & (numbers > 0)
+    assert replaced.any()
     assert torch.equal(mixed[~kept], other[~kept].float())
-    untouched = transplanted(crops, numbers, batch, 3, 0.0, generator)
-    assert torch.equal(untouched[0], crops)
-    assert torch.equal(untouched[1], numbers)
+    same, same_numbers = transplant_regions(crops, numbers, batch, 3, 0.0, generator)
+    assert torch.equal(same, crops)
+    assert torch.equal(same_numbers, numbers)
 
 
-def test_affines_zoom_by_what_was_asked_and_keep_right_angles(generator):
+def test_affines_zoom_within_the_range_and_preserve_right_angles(generator):
     theta = random_affines(50, 40, (100, 200), (0.5, 2.0), generator)
     pixels = theta[:, :, :2] * torch.tensor([100.0, 50.0])[None, :, None]  # half sides: x, then y
     zoom = pixels.norm(dim=1) / 20
@@ -70,7 +70,7 @@ def test_affines_zoom_by_what_was_asked_and_keep_right_angles(generator):
     assert (pixels[:, :, 0] * pixels[:, :, 1]).sum(1).abs().max() < 1e-3
 
 
-def test_intensities_stay_in_range_and_follow_the_seed():
+def test_intensities_stay_in_range_and_depend_on_the_seed():
     crops = torch.rand(6, 24, 24)
     first, again, other = (
         augment_intensity(crops, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
@@ -99,5 +99,5 @@ def test_pooling_equals_a_plain_loop():
             np.testing.assert_allclose(pooled[n, r], mean)
 
 
-def test_pooling_of_an_absent_region_is_zero():
+def test_an_absent_region_has_zero_features():
     assert not pool_regions(torch.ones(1, 4, 2), torch.zeros(1, 1, 4)).any()

@@ -1,4 +1,4 @@
-"""Pairs of images of the same tissues: same textures, other places and other fields."""
+"""Pairs of images of the same tissues: same textures, other layouts and other fields."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from umsam.pretraining.tissue_scenes import random_texture, tissue_pair
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_both_images_hold_the_same_tissues_in_other_places(seed):
+def test_both_images_show_the_same_tissues_at_other_places(seed):
     images, tissues = tissue_pair(seed, size=96)
     assert images.shape == tissues.shape == (2, 96, 96)
     assert images.min() >= 0
@@ -17,8 +17,8 @@ def test_both_images_hold_the_same_tissues_in_other_places(seed):
     np.testing.assert_array_equal(images, tissue_pair(seed, size=96)[0])
 
 
-def test_a_texture_keeps_its_spectrum_and_not_its_field():
-    """Two fields of one texture are more alike in their mean gradient than fields of others."""
+def test_two_fields_of_a_texture_have_the_same_roughness_and_are_not_correlated():
+    """The relative gradient is a property of the texture, the field itself is not."""
     rng = np.random.default_rng(0)
 
     def roughness(field):

@@ -1,4 +1,4 @@
-"""Procedural scenes: reproducible, and their objects are what they are said to be."""
+"""Procedural scenes are reproducible, and their objects have the documented properties."""
 
 import numpy as np
 import pytest
@@ -14,14 +14,14 @@ def scenes():
     return [random_scene(seed, 128) for seed in SEEDS]
 
 
-def test_a_seed_gives_one_scene(scenes):
+def test_a_seed_determines_the_scene(scenes):
     again = random_scene(3, 128)
     assert np.array_equal(again.image, scenes[3].image)
     assert np.array_equal(again.masks, scenes[3].masks)
     assert not np.array_equal(again.image, scenes[4].image)
 
 
-def test_images_are_finite_and_use_the_range(scenes):
+def test_images_are_finite_and_use_the_range_of_grey_values(scenes):
     for scene in scenes:
         assert scene.image.shape == (128, 128)
         assert scene.image.dtype == np.float32
@@ -31,7 +31,7 @@ def test_images_are_finite_and_use_the_range(scenes):
         assert np.ptp(scene.image) > 0.5
 
 
-def test_every_object_has_a_fair_size(scenes):
+def test_the_area_of_every_object_is_within_the_limits(scenes):
     for scene in scenes:
         area = scene.masks.mean((1, 2))
         assert len(area) >= 1
@@ -39,7 +39,7 @@ def test_every_object_has_a_fair_size(scenes):
         assert area.max() <= LARGEST_AREA
 
 
-def test_parents_hold_their_children_and_come_first(scenes):
+def test_parents_contain_their_children_and_come_first(scenes):
     nested = 0
     for scene in scenes:
         for child, parent in enumerate(scene.parent):
@@ -51,7 +51,7 @@ def test_parents_hold_their_children_and_come_first(scenes):
     assert nested > len(scenes)
 
 
-def test_objects_are_nested_or_apart(scenes):
+def test_objects_are_nested_or_disjoint(scenes):
     for scene in scenes:
         for a in range(len(scene.masks)):
             ancestors, b = set(), scene.parent[a]
@@ -73,16 +73,16 @@ def test_innermost_is_the_deepest_object(scenes):
             assert (scene.innermost[scene.masks[index]] == index).all()
 
 
-def test_objects_can_be_seen():
-    """Most objects differ in mean or spread from the ring around them; else nothing is learned."""
-    seen = []
+def test_most_objects_are_visible():
+    """Most objects differ from the ring around them in mean or standard deviation."""
+    visible = []
     for seed in range(60):
         scene = random_scene(seed, 128)
         for mask in scene.masks:
             ring = ndimage.binary_dilation(mask, iterations=3) & ~mask
             inside, outside = scene.image[mask], scene.image[ring]
-            seen.append(
+            visible.append(
                 abs(inside.mean() - outside.mean()) > 0.05
                 or abs(inside.std() - outside.std()) > 0.03
             )
-    assert np.mean(seen) > 0.8
+    assert np.mean(visible) > 0.8

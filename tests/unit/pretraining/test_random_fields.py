@@ -1,11 +1,11 @@
-"""Random fields have the scale they are asked for."""
+"""Random fields have the requested scale."""
 
 import numpy as np
 
 from umsam.pretraining.random_fields import smooth_noise
 
 
-def test_smooth_noise_has_the_scale_it_is_asked_for():
+def test_smooth_noise_has_the_requested_scale():
     rng = np.random.default_rng(0)
     coarse, fine = (
         np.mean([np.abs(np.diff(smooth_noise(rng, 128, n, n), axis=0)).mean() for _ in range(8)])

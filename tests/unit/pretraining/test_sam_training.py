@@ -1,4 +1,4 @@
-"""Training of the compact SAM: its decoder pass, its losses in closed form, and resuming."""
+"""Training of the compact SAM: decoder, losses in closed form, calibration, resuming."""
 
 import copy
 import math
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from umsam.errors import InputError
+from umsam.models.compact_sam import build_compact_sam, save_compact_sam
 from umsam.pretraining.sam_calibration import (
     GOOD_STABILITY,
     OFFSETS,
@@ -17,17 +18,21 @@ from umsam.pretraining.sam_calibration import (
     fit_temperature,
     grid_outputs,
 )
-from umsam.pretraining.sam_decoding import AnchorMasks, decode, positions, upscale_embedding
-from umsam.pretraining.sam_losses import mask_loss, match, nested_loss, true_iou
+from umsam.pretraining.sam_decoding import (
+    AnchorMasks,
+    decode,
+    encode_positions,
+    upscale_embedding,
+)
+from umsam.pretraining.sam_losses import mask_loss, match_outputs, nested_loss, true_iou
 from umsam.pretraining.sam_objective import losses
 from umsam.pretraining.sam_samples import CHAIN, collate, make_sample
 from umsam.pretraining.sam_training import (
-    SamTraining,
+    SamSettings,
     learning_rate,
     pretrain,
     train_compact_sam,
 )
-from umsam.models.compact_sam import build_compact_sam, save_compact_sam
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,7 @@ def sam():
 
 
 def sample(number: int, size: int = 64) -> dict[str, torch.Tensor]:
-    return make_sample((0, number), size, points=3, boxes=1, nothings=1, anchors=4)
+    return make_sample((0, number), size, points=3, boxes=1, background_points=1, anchors=4)
 
 
 def square(size: int = 16, side: int = 8) -> torch.Tensor:
@@ -58,16 +63,16 @@ def test_prompts_lie_in_the_objects_of_their_chain():
         s = sample(number)
         assert s["coords"].shape == (5, 2, 2)
         assert s["chain"].shape == (5, CHAIN)
-        for point, label, chain, wanted in zip(
-            s["coords"], s["labels"], s["chain"], s["wanted"], strict=True
+        for point, label, chain, index in zip(
+            s["coords"], s["labels"], s["chain"], s["object_index"], strict=True
         ):
-            targets = [s["targets"][i].float() for i in chain if i >= 0]
-            areas = [float(t.sum()) for t in targets]
+            objects = [s["objects"][i].float() for i in chain if i >= 0]
+            areas = [float(mask.sum()) for mask in objects]
             assert areas == sorted(areas), "innermost first"
             if label[0] == 1:
                 x, y = (point[0] / 2).int().tolist()
-                assert all(t[y, x] > 0 for t in targets)
-                assert (wanted < 0) == (len(targets) == 0)
+                assert all(mask[y, x] > 0 for mask in objects)
+                assert (index < 0) == (len(objects) == 0)
             else:
                 assert label.tolist() == [2, 3]
                 assert (point[1] > point[0]).all()
@@ -81,7 +86,7 @@ def test_samples_are_reproducible():
 # ---- decoder
 
 
-def test_decode_is_segment_anythings_decoder(sam):
+def test_decode_equals_segment_anythings_decoder(sam):
     torch.manual_seed(1)
     embedding, coords = torch.randn(2, 256, 8, 8), torch.rand(2, 3, 2, 2) * 64
     labels = torch.tensor([[1, -1], [1, -1], [2, 3]]).expand(2, 3, 2)
@@ -90,7 +95,7 @@ def test_decode_is_segment_anythings_decoder(sam):
         pe = sam.prompt_encoder.pe_layer((8, 8))[None]
         prompt = sam.prompt_encoder
         for b in range(2):
-            sparse = positions(sam, coords[b], 64)
+            sparse = encode_positions(sam, coords[b], 64)
             sparse[:2, 0] += prompt.point_embeddings[1].weight
             sparse[:2, 1] = prompt.not_a_point_embed.weight
             sparse[2, 0] += prompt.point_embeddings[2].weight[0]
@@ -101,7 +106,7 @@ def test_decode_is_segment_anythings_decoder(sam):
             assert torch.allclose(score[3 * b : 3 * b + 3], expected[1], rtol=1e-4, atol=1e-4)
 
 
-def test_upscaled_embedding_is_the_decoders(sam):
+def test_upscale_embedding_equals_the_decoders_upscaling(sam):
     embedding = torch.randn(2, 256, 4, 6)
     with torch.inference_mode():
         expected = sam.mask_decoder.output_upscaling(embedding)
@@ -112,56 +117,56 @@ def test_upscaled_embedding_is_the_decoders(sam):
 
 
 def test_a_perfect_mask_costs_nothing():
-    target = square()
-    assert mask_loss(40 * (target * 2 - 1), target) < 1e-3
+    truth = square()
+    assert mask_loss(40 * (truth * 2 - 1), truth) < 1e-3
 
 
-def test_even_logits_cost_a_closed_form():
-    target = square()  # no edge pixels: weights are 1
-    share = target.mean()
+def test_the_loss_of_zero_logits_has_a_closed_form():
+    truth = square()  # no edge pixels: weights are 1
+    share = truth.mean()
     entropy = math.log(2) / (0.5 * share.sqrt())
-    area = target.sum()
+    area = truth.sum()
     dice = 1 - (area + 1) / (0.5 * 256 + area + 1)
-    assert mask_loss(torch.zeros(256), target) == pytest.approx(float(entropy + dice), rel=1e-5)
+    assert mask_loss(torch.zeros(256), truth) == pytest.approx(float(entropy + dice), rel=1e-5)
 
 
-def test_an_empty_target_is_finite_and_wants_an_empty_mask():
-    target = torch.zeros(256)
-    empty, full = mask_loss(torch.full((256,), -30.0), target), mask_loss(torch.zeros(256), target)
+def test_the_loss_of_an_empty_object_is_finite_and_smallest_for_an_empty_mask():
+    truth = torch.zeros(256)
+    empty, full = mask_loss(torch.full((256,), -30.0), truth), mask_loss(torch.zeros(256), truth)
     assert empty < 1e-3 < full < math.inf
 
 
-def test_edge_pixels_weigh_three_times():
-    target = square()
-    target[:32] = 0.5  # 16 x 16 pixels, so 32 of 256 lie on an edge
-    share = target.mean()
+def test_edge_pixels_have_three_times_the_weight():
+    truth = square()
+    truth[:32] = 0.5  # 16 x 16 pixels, so 32 of 256 lie on an edge
+    share = truth.mean()
     entropy = math.log(2) * (256 + 2 * 32) / 256 / (0.5 * share.sqrt())
-    area = target.sum()
+    area = truth.sum()
     dice = 1 - (area + 1) / (0.5 * 256 + area + 1)
-    assert mask_loss(torch.zeros(256), target) == pytest.approx(float(entropy + dice), rel=1e-5)
+    assert mask_loss(torch.zeros(256), truth) == pytest.approx(float(entropy + dice), rel=1e-5)
 
 
-def test_nested_targets_go_to_different_outputs():
+def test_nested_objects_are_assigned_to_different_outputs():
     part, whole = square(side=4), square(side=9)
-    targets = torch.stack([part, whole, torch.zeros(256)])[None]
+    truth = torch.stack([part, whole, torch.zeros(256)])[None]
     valid = torch.tensor([[True, True, False]])
-    # output 0 is the whole, output 2 the part, output 1 nearest to the whole
+    # output 0 equals the whole, output 2 the part, output 1 resembles the whole
     logits = 20 * (torch.stack([whole, square(side=8), part])[None] * 2 - 1)
-    index, weight = match(logits, targets, valid)
+    index, weight = match_outputs(logits, truth, valid)
     assert index.tolist() == [[1, 1, 0]]
     assert weight[0].tolist() == pytest.approx([1, 0.1, 1])
-    right = nested_loss(logits, targets, valid)
-    assert right < nested_loss(logits, targets[:, [0, 0, 2]], valid)
+    right = nested_loss(logits, truth, valid)
+    assert right < nested_loss(logits, truth[:, [0, 0, 2]], valid)
 
 
 def test_every_output_gets_a_gradient():
-    target = square()[None, None].expand(1, 3, -1)
+    truth = square()[None, None].expand(1, 3, -1)
     logits = torch.zeros(1, 3, 256, requires_grad=True)
-    nested_loss(logits, target, torch.tensor([[True, False, False]])).backward()
+    nested_loss(logits, truth, torch.tensor([[True, False, False]])).backward()
     assert (logits.grad.abs().sum(-1) > 0).all()
 
 
-def test_no_target_no_loss():
+def test_without_objects_the_loss_is_zero():
     logits = torch.randn(2, 3, 256, requires_grad=True)
     loss = nested_loss(logits, torch.zeros(2, 3, 256), torch.zeros(2, 3, dtype=torch.bool))
     loss.backward()
@@ -171,16 +176,16 @@ def test_no_target_no_loss():
 
 def test_true_iou_in_closed_form():
     part, whole = square(side=4), square(side=8)
-    targets = torch.stack([part, whole, whole])[None]
+    truth = torch.stack([part, whole, whole])[None]
     logits = torch.stack([part, whole, torch.zeros(256), torch.ones(256)])[None] - 0.5
     both = torch.tensor([[True, True, False]])
-    assert true_iou(logits, targets, both)[0].tolist() == pytest.approx([1, 1, 0, 64 / 256])
+    assert true_iou(logits, truth, both)[0].tolist() == pytest.approx([1, 1, 0, 64 / 256])
     only = torch.tensor([[True, False, False]])
-    assert true_iou(logits, targets, only)[0].tolist() == pytest.approx([1, 0.25, 0, 16 / 256])
-    assert true_iou(logits, targets, torch.zeros(1, 3, dtype=torch.bool)).abs().sum() == 0
+    assert true_iou(logits, truth, only)[0].tolist() == pytest.approx([1, 0.25, 0, 16 / 256])
+    assert true_iou(logits, truth, torch.zeros(1, 3, dtype=torch.bool)).abs().sum() == 0
 
 
-def test_the_gradient_reaches_every_part(sam):
+def test_every_part_of_the_model_receives_a_gradient(sam):
     aux = AnchorMasks()
     parts = losses(sam, aux, collate([sample(0), sample(1)]))
     sum(parts[name] for name in ("anchor", "hint", "mask", "single", "score")).backward()
@@ -198,8 +203,8 @@ def test_the_gradient_reaches_every_part(sam):
 # ---- calibration
 
 
-def test_temperature_puts_good_masks_at_the_stability(sam):
-    """Stability falls linearly with the offset here, so the right factor is known."""
+def test_the_temperature_gives_good_masks_the_chosen_stability(sam):
+    """The stability decreases linearly with the offset, so the factor has a closed form."""
     model = copy.deepcopy(sam)
     slope = 0.5  # stability 0.9 at an offset of 0.2
     stability = torch.from_numpy(1 - slope * OFFSETS).float().repeat(50, 1)
@@ -214,12 +219,12 @@ def test_temperature_puts_good_masks_at_the_stability(sam):
     assert torch.equal(after[1], before[1])
 
 
-def test_no_good_mask_no_temperature(sam):
+def test_without_good_masks_the_temperature_is_one(sam):
     outputs = GridOutputs(torch.zeros(5, 256), torch.zeros(5, 4), torch.ones(5, len(OFFSETS)))
     assert fit_temperature(copy.deepcopy(sam), outputs) == 1.0
 
 
-def test_scores_learn_what_they_are_shown(sam):
+def test_the_iou_head_learns_the_true_iou(sam):
     model = copy.deepcopy(sam)
     token = torch.randn(512, 256)
     iou = (token[:, :1] > 0).float().expand(-1, 4).clone()
@@ -229,7 +234,7 @@ def test_scores_learn_what_they_are_shown(sam):
     assert torch.nn.functional.mse_loss(predicted, iou) < 0.1  # of 0.25
 
 
-def test_calibration_changes_scores_and_scale_alone(sam):
+def test_calibration_changes_only_the_scores_and_the_scale(sam):
     model = copy.deepcopy(sam)
     calibrate(model, seed=0, scenes=2, size=64)
     changed = {
@@ -252,52 +257,54 @@ def test_grid_outputs_are_reproducible(sam):
 # ---- the run
 
 
-def test_learning_rate_rises_holds_and_falls():
-    s = SamTraining(steps=100, warm_up=10, decay_share=0.5, learning_rate=1.0)
+def test_the_learning_rate_rises_stays_constant_and_falls():
+    s = SamSettings(steps=100, warm_up=10, decay_share=0.5, learning_rate=1.0)
     assert learning_rate(0, s) == pytest.approx(0.1)
     assert learning_rate(10, s) == learning_rate(50, s) == 1.0
     assert learning_rate(99, s) < 0.03
 
 
-def test_resuming_after_a_kill_gives_the_same_weights(tmp_path):
-    tiny = SamTraining(
+def test_a_resumed_run_gives_the_same_weights(tmp_path):
+    tiny = SamSettings(
         steps=3, batch_size=2, points=2, anchors=3, warm_up=1, anchor_share=0.34, small_share=0.5,
         save_every=100, validate_every=100, validation_scenes=1, calibration_scenes=1,
         bfloat16=False,
     )  # fmt: skip
     sizes = (32, 64)
-    through = train_compact_sam(tmp_path / "a.pt", tiny, sizes, workers=0)
+    uninterrupted = train_compact_sam(tmp_path / "a.pt", tiny, sizes, workers=0)
     train_compact_sam(tmp_path / "b.pt", tiny, sizes, stop_after=2, workers=0)
     assert not (tmp_path / "b.pt").exists()
     for run in (train_compact_sam, pretrain):
-        with pytest.raises(InputError, match=r"b\.pt\.resume\.pt.*Delete"):
+        with pytest.raises(
+            InputError, match=r"b\.pt\.resume\.pt .* other settings\. .*delete the file"
+        ):
             run(tmp_path / "b.pt", replace(tiny, seed=7))
     resumed = train_compact_sam(tmp_path / "b.pt", tiny, sizes, workers=0)
-    for a, b in zip(through.parameters(), resumed.parameters(), strict=True):
+    for a, b in zip(uninterrupted.parameters(), resumed.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pt", "b.pt"]
     build_compact_sam(tmp_path / "a.pt")
 
 
-def test_training_goes_on_from_a_checkpoint(tmp_path, sam):
-    """With a learning rate of 0 what comes out is what went in, to half precision."""
+def test_training_starts_from_a_checkpoint(tmp_path, sam):
+    """At a learning rate of 0 the weights stay those of the checkpoint, in half precision."""
     save_compact_sam(sam, tmp_path / "first.pt")
-    still = SamTraining(
+    settings = SamSettings(
         initial=str(tmp_path / "first.pt"), steps=1, batch_size=1, points=1, anchors=1,
         learning_rate=0.0, validation_scenes=1, calibration_scenes=1, bfloat16=False,
     )  # fmt: skip
-    result = train_compact_sam(tmp_path / "second.pt", still, (32, 32), workers=0)
-    # calibration, which comes after, changes the mask decoder's heads alone
-    started = build_compact_sam(tmp_path / "first.pt").image_encoder.state_dict()
+    result = train_compact_sam(tmp_path / "second.pt", settings, (32, 32), workers=0)
+    # the calibration at the end changes only heads of the mask decoder
+    initial = build_compact_sam(tmp_path / "first.pt").image_encoder.state_dict()
     for name, value in result.image_encoder.state_dict().items():
-        assert torch.equal(value, started[name]), name
+        assert torch.equal(value, initial[name]), name
 
 
-def test_a_checkpoint_to_start_from_that_is_missing_is_named(tmp_path):
+def test_a_missing_initial_checkpoint_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.pt: no such file"):
-        train_compact_sam(tmp_path / "a.pt", SamTraining(initial=str(tmp_path / "none.pt")))
+        train_compact_sam(tmp_path / "a.pt", SamSettings(initial=str(tmp_path / "none.pt")))
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
+def test_a_batch_that_the_processes_cannot_share_is_refused(tmp_path):
     with pytest.raises(InputError, match="batch_size 3"):
-        pretrain(tmp_path / "a.pt", SamTraining(batch_size=3, processes=2))
+        pretrain(tmp_path / "a.pt", SamSettings(batch_size=3, processes=2))

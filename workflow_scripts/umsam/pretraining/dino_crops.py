@@ -1,6 +1,6 @@
-"""Multi-crop for slices: where crops lie, how their grey values differ, which regions they show.
+"""Random crops of images and their regions (DINO's multi-crop), with intensity augmentation.
 
-All randomness comes from the generator passed in, so a step is reproducible by its seed.
+All random numbers come from the generator passed in, so a seed reproduces a step.
 """
 
 import math
@@ -17,13 +17,12 @@ NO_REGION = -1
 
 @dataclass(frozen=True)
 class Crops:
-    """Crops of one size: `images` [N, 3, S, S] normalised; `coverage` [N, R, (S/8)^2] in [0, 1].
-
-    `coverage` is the share of each patch that region r takes; N runs over crops, then images.
-    """
+    """Crops of one size. The first axis runs over the crops of an image, then over the images."""
 
     images: Tensor
+    """[N, 3, S, S], normalised."""
     coverage: Tensor
+    """[N, R, (S / 8)^2]: the share of each patch that a region covers."""
 
     def to(self, device: str) -> "Crops":
         """The same crops on another device."""
@@ -38,15 +37,18 @@ def multi_crop(
     regions: int,
     zoom: tuple[float, float],
     patch: int,
-    transplant: float,
+    transplant_share: float,
     generator: Generator,
 ) -> Crops:
     """`count` random crops of `size` px of each image.
 
-    images: [B, V, H, W] in [0, 1], V renders of one content; crops take them in turn.
-    labels: int [B, V, H, W], region number or NO_REGION.
-    zoom: lower and upper bound of source pixels per crop pixel, log-uniform.
-    transplant: share of the crops whose regions are put into another image, see `transplanted`.
+    images: [B, V, H, W] in [0, 1]: V renders of the same regions, cropped in turn.
+    labels: int [B, V, H, W]: region number or NO_REGION.
+    regions: the number of regions, R.
+    zoom: range of image pixels per crop pixel; the zoom is log-uniform.
+    patch: side of a patch in pixels.
+    transplant_share: share of the crops whose regions move to another image, see
+        `transplant_regions`.
     """
     batch, renders = images.shape[:2]
     images = torch.cat([images[:, crop % renders] for crop in range(count)])
@@ -54,33 +56,37 @@ def multi_crop(
     theta = random_affines(len(images), size, images.shape[-2:], zoom, generator)
     grid = F.affine_grid(theta, [len(images), 1, size, size], align_corners=False)
     crops = F.grid_sample(images[:, None].float(), grid, align_corners=False)[:, 0]
-    numbers = labels[:, None].float() + 1  # outside of the image a crop has number 0: no region
+    numbers = labels[:, None].float() + 1  # 0 is no region; grid_sample pads with 0
     numbers = F.grid_sample(numbers, grid, mode="nearest", align_corners=False)
-    crops, numbers = transplanted(crops, numbers[:, 0], batch, regions, transplant, generator)
+    crops, numbers = transplant_regions(
+        crops, numbers[:, 0], batch, regions, transplant_share, generator
+    )
     one_hot = numbers[:, None] == torch.arange(1, regions + 1)[None, :, None, None]
     coverage = F.avg_pool2d(one_hot.float(), patch).flatten(2)
     return Crops(to_model_input(augment_intensity(crops, generator)), coverage)
 
 
-def transplanted(
+def transplant_regions(
     crops: Tensor, numbers: Tensor, batch: int, regions: int, share: float, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """In a share of the crops, some regions stay and the rest becomes a crop of another image.
+    """In a share of the crops, keep some regions and replace the rest by a crop of another image.
 
-    Two crops of an image then agree about a region although little around it is the same. Without
-    this the quickest way to tell regions apart is to tell their images apart, which is of no use
-    for clustering the ROIs of many patients.
+    Two crops of an image then show the same region in different surroundings. Without this, the
+    easiest way to distinguish regions is to distinguish their images, which does not help to
+    cluster the ROIs of many patients.
 
-    crops: [N, S, S]; numbers: [N, S, S], region number plus 1, 0 for no region; N runs over crops,
-    then the images of the batch. Returns both; the other image's regions get number 0.
+    crops: [N, S, S], N as in `Crops`.
+    numbers: [N, S, S], region number plus 1, 0 for no region.
+    batch: the number of images.
+    Returns both; the regions of the other image get number 0.
     """
-    kept = torch.rand(len(crops), regions + 1, generator=generator) < 0.6
-    kept[:, 0] = False
-    kept |= torch.rand(len(crops), 1, generator=generator) >= share
-    stays = kept.gather(1, numbers.flatten(1).long()).view_as(crops)
+    keep = torch.rand(len(crops), regions + 1, generator=generator) < 0.6
+    keep[:, 0] = False
+    keep |= torch.rand(len(crops), 1, generator=generator) >= share
+    keep_pixel = keep.gather(1, numbers.flatten(1).long()).view_as(crops)
     views = crops.unflatten(0, (-1, batch))
     others = torch.cat([view.roll(1 + index, 0) for index, view in enumerate(views)])
-    return torch.where(stays, crops, others), torch.where(stays, numbers, 0)
+    return torch.where(keep_pixel, crops, others), torch.where(keep_pixel, numbers, 0)
 
 
 def random_affines(
@@ -90,13 +96,16 @@ def random_affines(
     zoom: tuple[float, float],
     generator: Generator,
 ) -> Tensor:
-    """[N, 2, 3] maps of crop to image coordinates (`affine_grid`'s): zoom, any turn, flip, place.
+    """Random zoom, rotation, flip and translation, [N, 2, 3], in the form of `F.affine_grid`.
 
-    The crop's centre is placed so that an unturned crop lies inside the image where it fits.
+    They map crop to image coordinates. Before rotation, a crop that fits lies inside the image.
+
+    size: side of the crops in pixels.
+    shape: (H, W) of the image.
     """
     height, width = shape
     log_zoom = uniform(count, math.log(zoom[0]), math.log(zoom[1]), generator)
-    span = log_zoom.exp() * size  # source pixels along a side of the crop
+    span = log_zoom.exp() * size  # image pixels along a side of the crop
     angle = uniform(count, -math.pi, math.pi, generator)
     flip = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
     cos, sin = angle.cos(), angle.sin()
@@ -111,10 +120,10 @@ def random_affines(
 
 
 def augment_intensity(crops: Tensor, generator: Generator) -> Tensor:
-    """What differs between scanners, not between tissues: [N, S, S] in [0, 1], each on its own.
+    """Vary what depends on the scanner and not on the tissue; crops [N, S, S] in [0, 1].
 
-    Coil falloff, gain, offset and gamma always; noise for half of the crops, blur for three in
-    ten, contrast inversion for one in twenty.
+    Each crop gets its own coil falloff, gain, offset and gamma; 50 % get noise, 30 % blur and 5 %
+    an inverted contrast.
     """
     count, size, _ = crops.shape
 
@@ -137,10 +146,10 @@ def augment_intensity(crops: Tensor, generator: Generator) -> Tensor:
 
 
 def to_model_input(crops: Tensor) -> Tensor:
-    """[N, S, S] in [0, 1] to RGB with ImageNet's mean and standard deviation, [N, 3, S, S]."""
+    """Grey values [N, S, S] in [0, 1] as RGB [N, 3, S, S], normalised with ImageNet statistics."""
     mean = torch.tensor(IMAGENET_MEAN)[:, None, None]
-    sd = torch.tensor(IMAGENET_STD)[:, None, None]
-    return (crops[:, None] - mean) / sd
+    std = torch.tensor(IMAGENET_STD)[:, None, None]
+    return (crops[:, None] - mean) / std
 
 
 def pool_regions(patches: Tensor, coverage: Tensor) -> Tensor:
@@ -150,13 +159,14 @@ def pool_regions(patches: Tensor, coverage: Tensor) -> Tensor:
 
 
 def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
+    """[count] uniform random numbers."""
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
-def _blur(crops: Tensor, sd: Tensor) -> Tensor:
-    """Separable Gaussian blur of each crop with its own standard deviation in px."""
+def _blur(crops: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur of each crop with its own standard deviation in pixels."""
     offsets = torch.arange(-3, 4, dtype=torch.float32)
-    kernel = torch.exp(-(offsets[None] ** 2) / (2 * sd[:, None] ** 2))
+    kernel = torch.exp(-(offsets[None] ** 2) / (2 * sigma[:, None] ** 2))
     kernel = kernel / kernel.sum(1, keepdim=True)
     count = len(crops)
     padded = F.pad(crops[None], (3, 3, 3, 3), mode="replicate")

@@ -1,12 +1,11 @@
-"""Random layered images with nested objects: the only thing the compact models are trained on.
+"""Random images with nested objects, the training data of the compact models.
 
-The idea is domain randomisation as in SynthSeg, SynthStrip and AnyStar: anatomy is never modelled,
-but what makes medical slices hard is. A scene is a tree of shapes painted onto each other: a body
-on a dark or noisy background, organs in it, parts in the organs; rims, bands and clutter that are
-no objects of their own. Tissue classes have a mean and a texture and are shared between objects, so
-neighbours can be of one intensity, or differ by nothing but texture. The picture is then degraded
-as a scanner would: partial volume, low and anisotropic resolution, coil falloff, bias, ghosts,
-Rician noise, gamma, inversion.
+The method is domain randomisation, as in SynthSeg, SynthStrip and AnyStar. It does not model
+anatomy but the difficulties of medical slices. A scene is a tree of shapes: a body on a dark or
+noisy background, organs in the body, parts in the organs, and rims, bands and clutter that are not
+objects. A tissue class has a mean and a texture and can occur in several objects, so neighbours may
+have the same intensity or differ only in texture. Rendering simulates a scanner: partial volume,
+low and anisotropic resolution, coil falloff, bias field, ghosts, Rician noise, gamma, inversion.
 """
 
 from dataclasses import dataclass
@@ -19,23 +18,23 @@ from umsam.pretraining.random_fields import smooth_noise, texture
 from umsam.pretraining.scene_painter import EVERYWHERE, Painter, Shape
 
 SMALLEST_AREA, LARGEST_AREA = 0.003, 0.45
-"""Objects outside these shares of the image are painted but are no targets."""
+"""Range of an object's area as a share of the image; others are painted but not listed."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One image and its objects; an object's mask includes the masks of its descendants."""
+    """An image and its objects. An object's mask includes the masks of its descendants."""
 
     image: np.ndarray
     """[H, W] float32 in [0, 1]."""
     masks: np.ndarray
     """[K, H, W] bool, the visible part of each object; parents come before children."""
     parent: np.ndarray
-    """[K] int: the index of the smallest object that holds this one, -1 for none."""
+    """[K] int: index of the smallest object that contains this one, -1 if there is none."""
 
     @property
     def innermost(self) -> np.ndarray:
-        """[H, W] int16: the index of the innermost object at each pixel, -1 outside of all."""
+        """[H, W] int16: index of the innermost object at each pixel, -1 for background."""
         labels = np.full(self.image.shape, -1, np.int16)
         for index, mask in enumerate(self.masks):
             labels[mask] = index
@@ -44,7 +43,7 @@ class Scene:
 
 @lru_cache(maxsize=256)
 def _resize_matrix(source: int, target: int) -> np.ndarray:
-    """[target, source] linear resampling weights; averages when it shrinks."""
+    """Linear resampling weights [target, source], with antialiasing."""
     centre = (np.arange(target) + 0.5) * source / target - 0.5
     width = max(1.0, source / target)
     distance = np.abs(centre[:, None] - np.arange(source)[None]) / width
@@ -53,7 +52,7 @@ def _resize_matrix(source: int, target: int) -> np.ndarray:
 
 
 def _layout(rng: np.random.Generator, size: int) -> tuple[Painter, np.ndarray]:
-    """Paints the tree; gives the painter and the region of the body [H, W] bool."""
+    """Paint the tree of shapes; returns the painter and the body, bool [H, W]."""
     painter = Painter(rng, size)
     body = np.ones((size, size), bool)
     if rng.random() < 0.75:  # a body outline, often larger than the field of view
@@ -63,49 +62,49 @@ def _layout(rng: np.random.Generator, size: int) -> tuple[Painter, np.ndarray]:
             rng, size, cy, cx, radius, rng.choice(["ellipse", "harmonic", "box", "warped"])
         )
         body = painter.on_image(shape.window, shape.inside())
-        first = painter.random_class()
+        first = painter.random_tissue()
         painter.fill(EVERYWHERE, body, first)
         inner = body
         edge = 1.0
         for _ in range(int(rng.integers(0, 4))):  # skin, fat, muscle
             edge -= max(rng.uniform(0.01, 0.10), 1.2 / radius)
             layer = painter.on_image(shape.window, shape.inside(edge))
-            painter.fill(EVERYWHERE, layer, painter.random_class())
+            painter.fill(EVERYWHERE, layer, painter.random_tissue())
             inner = layer
         if inner.sum() > 0.05 * size * size:
             index = painter.new_object(EVERYWHERE, body, -1) if rng.random() < 0.5 else -1
         else:
             index = -1
     else:
-        painter.fill(EVERYWHERE, body, painter.random_class())
+        painter.fill(EVERYWHERE, body, painter.random_tissue())
         inner, index = body, -1
-    if rng.random() < 0.5:  # large fields of other tissue, no objects of their own
+    if rng.random() < 0.5:  # large areas of other tissue that are not objects
         for _ in range(int(rng.integers(1, 4))):
             cells = int(rng.integers(2, 7))
             field = smooth_noise(rng, size, cells, cells) > rng.uniform(0.3, 1.2)
-            painter.fill(EVERYWHERE, field & inner, painter.random_class())
+            painter.fill(EVERYWHERE, field & inner, painter.random_tissue())
     if inner.sum() < 50:
         inner = np.ones((size, size), bool)
-    crowded = rng.random() < 0.35  # the middle of a body: no room is left between things
+    crowded = rng.random() < 0.35  # as inside a body: no space between organs
     if crowded or rng.random() < 0.3:
         painter.pack(inner, index, mirrored=crowded and rng.random() < 0.7)
     if crowded:
         painter.column(index)
     else:
         _scatter(painter, inner, index)
-    if rng.random() < 0.4:  # vessels and bright spots all over: nothing of it is an object
+    if rng.random() < 0.4:  # vessels and bright spots that are not objects
         cells = int(rng.integers(20, 60))
         spots = smooth_noise(rng, size, cells, cells) > rng.uniform(1.5, 2.2)
-        painter.fill(EVERYWHERE, spots & body, painter.random_class())
+        painter.fill(EVERYWHERE, spots & body, painter.random_tissue())
     return painter, body
 
 
 def _scatter(painter: Painter, inner: np.ndarray, index: int) -> None:
-    """Organs anywhere in a region [H, W], large ones mostly first, and then mixed ones."""
+    """Paint organs at random places in a region [H, W], then sometimes mixed organs."""
     rng, size = painter.rng, painter.size
     ys, xs = np.nonzero(inner)
     count = int(np.exp(rng.uniform(np.log(3), np.log(16))))
-    # radius of a disc whose area is drawn log-uniformly from 0.4 % to 20 % of the image
+    # areas from 0.4 % to 20 % of the image, log-uniform, usually large ones first
     areas = np.exp(rng.uniform(np.log(0.004), np.log(0.20), count))
     areas = np.sort(areas)[::-1] if rng.random() < 0.8 else areas
     for area in areas:
@@ -123,7 +122,7 @@ def _scatter(painter: Painter, inner: np.ndarray, index: int) -> None:
 
 
 def _visible_objects(painter: Painter) -> tuple[np.ndarray, np.ndarray]:
-    """Masks [K, H, W] and parents [K] of the objects that can be seen well enough to count."""
+    """Masks [K, H, W] and parents [K] of the objects that are large and visible enough."""
     count = len(painter.parents)
     size = painter.size
     flat = painter.owner.ravel()
@@ -131,23 +130,25 @@ def _visible_objects(painter: Painter) -> tuple[np.ndarray, np.ndarray]:
     for k in range(count - 1, -1, -1):  # children are painted after their parents
         if painter.parents[k] >= 0:
             own[painter.parents[k]] |= own[k]
-    kept, new_index, parents = [], {}, []
+    masks: list[np.ndarray] = []
+    new_index: dict[int, int] = {}
+    parents: list[int] = []
     for k in range(count):
         area = int(own[k].sum())
         share = area / (size * size)
-        seen = area / max(1, painter.painted[k])
+        visible = area / max(1, painter.painted[k])
         parent = painter.parents[k]
         while parent >= 0 and parent not in new_index:
             parent = painter.parents[parent]
-        if not SMALLEST_AREA <= share <= LARGEST_AREA or seen < 0.6:
+        if not SMALLEST_AREA <= share <= LARGEST_AREA or visible < 0.6:
             continue
-        if parent >= 0 and area > 0.85 * kept[new_index[parent]].sum():
-            continue  # hardly to be told from its parent
-        new_index[k] = len(kept)
-        kept.append(own[k])
+        if parent >= 0 and area > 0.85 * masks[new_index[parent]].sum():
+            continue  # nearly the same as its parent
+        new_index[k] = len(masks)
+        masks.append(own[k])
         parents.append(new_index[parent] if parent >= 0 else -1)
-    masks = np.array(kept, bool).reshape(len(kept), size, size)
-    return masks, np.array(parents, int)
+    stacked = np.array(masks, bool).reshape(len(masks), size, size)
+    return stacked, np.array(parents, int)
 
 
 def _blur(image: np.ndarray, sigma_y: float, sigma_x: float) -> np.ndarray:
@@ -155,27 +156,27 @@ def _blur(image: np.ndarray, sigma_y: float, sigma_x: float) -> np.ndarray:
 
 
 def _render(rng: np.random.Generator, painter: Painter, body: np.ndarray) -> np.ndarray:
-    """The class map as a scanner would show it: [H, W] float32 in [0, 1]."""
+    """The image of the tissue map, as from a scanner: [H, W] float32 in [0, 1]."""
     size, n = painter.size, painter.n_classes
     means = rng.uniform(0.05, 1, n).astype(np.float32)
-    if rng.random() < 0.5:  # crowd the means: weak edges between all of them
+    if rng.random() < 0.5:  # similar means: weak edges everywhere
         means = 0.5 + (means - 0.5) * rng.uniform(0.35, 0.9)
-    alike = rng.choice([0.2, 0.5])
-    for k in range(2, n):  # some classes differ from another by a little, or by texture alone
-        if rng.random() < alike:
+    similar_share = rng.choice([0.2, 0.5])
+    for k in range(2, n):  # some classes differ from another one only slightly or in texture
+        if rng.random() < similar_share:
             means[k] = means[int(rng.integers(1, k))] + rng.normal(0, 0.05)
     means[0] = rng.choice([0.0, 0.02, rng.uniform(0, 0.3)])
     image = means[painter.tissue] + painter.shade
     strength = rng.choice([0.3, 1.0, 1.6]) * rng.gamma(1.2, 0.05, n)
     for k in range(1, n):
-        where = painter.tissue == k
-        if strength[k] > 0.01 and where.any():
-            image[where] += np.float32(min(strength[k], 0.22)) * texture(rng, size)[where]
-        if rng.random() < 0.25:  # uneven tissue: its edges fade here and there
-            image[where] += rng.uniform(0.02, 0.08) * smooth_noise(rng, size, 3, 3)[where]
+        inside = painter.tissue == k
+        if strength[k] > 0.01 and inside.any():
+            image[inside] += np.float32(min(strength[k], 0.22)) * texture(rng, size)[inside]
+        if rng.random() < 0.25:  # uneven tissue, whose edges fade in places
+            image[inside] += rng.uniform(0.02, 0.08) * smooth_noise(rng, size, 3, 3)[inside]
     sharpness = 1.1 if rng.random() < 0.7 else 2.2
     image = _blur(image, *(rng.uniform(0.4, sharpness) * np.exp(rng.normal(0, 0.15, 2))))
-    if rng.random() < 0.4:  # low resolution, not always the same along both axes
+    if rng.random() < 0.4:  # low resolution, sometimes anisotropic
         y, x = size / np.exp(rng.uniform(0, np.log(2.6), 2))
         if rng.random() < 0.6:
             x = y
@@ -184,21 +185,21 @@ def _render(rng: np.random.Generator, painter: Painter, body: np.ndarray) -> np.
         image = _resize_matrix(int(y), size) @ image @ _resize_matrix(int(x), size).T
     if rng.random() < 0.8:
         image = image * np.exp(rng.uniform(0.05, 0.35) * smooth_noise(rng, size, 2, 2))
-    if rng.random() < 0.12:  # a coil inside the body: bright around a point, dark far from it
+    if rng.random() < 0.12:  # endorectal coil: the signal falls with the distance from a point
         axis = (np.arange(size, dtype=np.float32) + 0.5) / size
         y, x = rng.uniform(0.3, 0.9, 2)
-        far = np.hypot(axis[:, None] - np.float32(y), axis[None] - np.float32(x))
-        image = image * np.exp(-far / np.float32(rng.uniform(0.15, 0.6)))
-    elif rng.random() < 0.3:  # one surface coil
+        distance = np.hypot(axis[:, None] - np.float32(y), axis[None] - np.float32(x))
+        image = image * np.exp(-distance / np.float32(rng.uniform(0.15, 0.6)))
+    elif rng.random() < 0.3:  # surface coil
         axis = np.linspace(0, 1, size, dtype=np.float32)
-        along = rng.normal(0, 1, 2)
+        slope = rng.normal(0, 1, 2)
         image = image * np.exp(
-            -rng.uniform(0.2, 0.8) * (along[0] * axis[:, None] + along[1] * axis)
+            -rng.uniform(0.2, 0.8) * (slope[0] * axis[:, None] + slope[1] * axis)
         )
-    if rng.random() < 0.25:  # ghosts and streaks of motion
-        shift, axis = int(rng.integers(3, size // 2)), int(rng.integers(2))
-        image = image + rng.uniform(0.03, 0.15) * np.roll(image, shift, axis)
-    if rng.random() < 0.12:
+    if rng.random() < 0.25:  # motion ghosts
+        shift, direction = int(rng.integers(3, size // 2)), int(rng.integers(2))
+        image = image + rng.uniform(0.03, 0.15) * np.roll(image, shift, direction)
+    if rng.random() < 0.12:  # streaks
         lines = rng.normal(0, 0.04, (size, 1) if rng.random() < 0.5 else (1, size))
         image = image + lines.astype(np.float32)
     sigma = rng.choice([0.0, rng.uniform(0, 0.03), rng.uniform(0.02, 0.08)])
@@ -219,7 +220,7 @@ def _render(rng: np.random.Generator, painter: Painter, body: np.ndarray) -> np.
 
 
 def random_scene(seed: int, size: int = 192) -> Scene:
-    """One random scene of `size` x `size` pixels; the same seed gives the same scene."""
+    """The random scene of a seed, `size` x `size` pixels."""
     rng = np.random.default_rng(seed)
     while True:
         painter, body = _layout(rng, size)

@@ -1,4 +1,4 @@
-"""Smooth random fields and textures, the raw material of procedural scenes."""
+"""Smooth random fields and textures, from which procedural images are made."""
 
 from functools import lru_cache
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @lru_cache(maxsize=256)
 def spline_matrix(size: int, cells: int) -> np.ndarray:
-    """[size, cells + 3] cubic B-spline weights: smooth noise is then two small matrix products."""
+    """Cubic B-spline weights [size, cells + 3], which interpolate a coarse grid by a product."""
     position = (np.arange(size) + 0.5) / size * cells
     cell = np.floor(position).astype(int)
     t = position - cell
@@ -22,14 +22,14 @@ def spline_matrix(size: int, cells: int) -> np.ndarray:
 
 
 def smooth_noise(rng: np.random.Generator, size: int, cells_y: int, cells_x: int) -> np.ndarray:
-    """[size, size] smooth random field of about unit variance with the given number of bumps."""
+    """[size, size] smooth random field of about unit variance with cells_y x cells_x bumps."""
     coarse = rng.standard_normal((cells_y + 3, cells_x + 3), dtype=np.float32)
     field = spline_matrix(size, cells_y) @ coarse @ spline_matrix(size, cells_x).T
     return field * 2.0
 
 
 def texture(rng: np.random.Generator, size: int) -> np.ndarray:
-    """[size, size] texture of zero mean and about unit deviation."""
+    """[size, size] random texture of about zero mean and unit variance."""
     kind = rng.random()
     if kind < 0.30:  # speckle of one scale, often oriented
         y, x = (int(c) for c in np.exp(rng.uniform(np.log(8), np.log(80), 2)))
@@ -42,13 +42,13 @@ def texture(rng: np.random.Generator, size: int) -> np.ndarray:
     if kind < 0.70:  # folds, like gyri or bowel: level sets of a smooth field
         cells = int(rng.integers(5, 16))
         return 1.4 * np.sin(rng.uniform(2, 5) * smooth_noise(rng, size, cells, cells))
-    if kind < 0.80:  # stripes, bent
+    if kind < 0.80:  # wavy stripes
         angle, period = rng.uniform(0, np.pi), rng.uniform(0.02, 0.10)
         axis = (np.arange(size, dtype=np.float32) + 0.5) / size
         ramp = np.cos(angle) * axis[:, None] + np.sin(angle) * axis[None]
         bend = 0.03 * smooth_noise(rng, size, 5, 5)
         return 1.4 * np.sin(2 * np.pi / period * (ramp + bend))
-    if kind < 0.92:  # spots or holes: nodules, cysts, vessels cut across
+    if kind < 0.92:  # spots or holes, like nodules, cysts or vessels in cross-section
         cells = int(rng.integers(16, 56))
         spots = smooth_noise(rng, size, cells, cells)
         return rng.choice([-1.0, 1.0]) * np.clip(3 * (spots - 0.9), -0.3, 2.5)

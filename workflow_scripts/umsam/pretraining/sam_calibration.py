@@ -1,9 +1,9 @@
-"""The last, short step for the compact SAM: scores that mean something to the mask generator.
+"""Calibration of the compact SAM after training: predicted IoU and stability of masks.
 
-What the generator returns is decided by the predicted IoU and the stability of a mask. Both are
-fitted here with all else frozen, on scenes of their own and on a grid of points as everything mode
-uses, most of which lie in no object: the IoU head is trained on, and the logits are scaled by one
-temperature, folded into the weights, that puts the median good mask at a stability of 0.9.
+The mask generator selects masks by these two scores. Calibration adjusts them on separate scenes,
+with grids of points as in everything mode, most of which lie in no object. It trains the IoU head,
+and scales the logits by one temperature, folded into the weights, so that the median good mask has
+a stability of 0.9. All other weights stay fixed.
 """
 
 import logging
@@ -15,11 +15,11 @@ import torch
 from segment_anything.modeling import Sam
 from torch.nn import functional as F
 
+from umsam.models.compact_sam import IMAGE_SIZE
 from umsam.pretraining.procedural import random_scene
 from umsam.pretraining.sam_decoding import decode, encode
-from umsam.pretraining.sam_losses import gather_targets, true_iou
-from umsam.pretraining.sam_samples import chain_at, quarters
-from umsam.models.compact_sam import IMAGE_SIZE
+from umsam.pretraining.sam_losses import gather_objects, true_iou
+from umsam.pretraining.sam_samples import chain_at, count_quarters
 
 log = logging.getLogger(__name__)
 
@@ -29,24 +29,21 @@ GOOD_IOU, GOOD_STABILITY = 0.7, 0.9
 
 @dataclass(frozen=True)
 class GridOutputs:
-    """What a model makes of grids of points on held-out scenes; N points.
-
-    The first two are on the model's device.
-    """
+    """Outputs of a model for N grid points on held-out scenes."""
 
     token: torch.Tensor
-    """[N, 256] input of the IoU head."""
+    """[N, 256]: inputs of the IoU head, on the model's device."""
     iou: torch.Tensor
-    """[N, 4] true IoU of each output."""
+    """[N, 4]: true IoU of each output, on the model's device."""
     stability: torch.Tensor
-    """[G, len(OFFSETS)] of the outputs 1 to 3 whose IoU is GOOD_IOU at least: stability scores at
-    each offset, at the resolution of the decoder."""
+    """[G, len(OFFSETS)]: stability at each offset, at the decoder's resolution, of the multimask
+    outputs whose IoU is at least GOOD_IOU."""
 
 
 def grid_outputs(
     sam: Sam, seed: int, scenes: int, side: int = 8, size: int = IMAGE_SIZE
 ) -> GridOutputs:
-    """Runs a shifted grid of `side` x `side` points on each of `scenes` procedural scenes."""
+    """Run the model on a randomly shifted grid of `side` x `side` points on each of the scenes."""
     device = next(sam.parameters()).device
     tokens, ious, stabilities = [], [], []
     handle = sam.mask_decoder.iou_prediction_head.register_forward_pre_hook(
@@ -59,15 +56,15 @@ def grid_outputs(
             axes = [(np.arange(side) + rng.random()) * size / side for _ in range(2)]
             grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
             labels = scene.innermost
-            chain = [chain_at(labels, scene.parent, int(y), int(x)) for x, y in grid]
+            chains = [chain_at(labels, scene.parent, int(y), int(x)) for x, y in grid]
             coords = torch.zeros(1, len(grid), 2, 2)
             coords[0, :, 0] = torch.from_numpy(grid)
             kind = torch.tensor([1, -1]).expand(1, len(grid), 2)
             embedding = encode(sam, torch.from_numpy(scene.image)[None].to(device))
             logits = decode(sam, embedding, coords.to(device), kind.to(device), size)[0].flatten(2)
-            chain = torch.tensor(chain, device=device)[None]
-            targets = gather_targets(quarters(scene.masks)[None].to(device), chain)
-            iou = true_iou(logits, targets, (chain >= 0)[0])
+            chain = torch.tensor(chains, device=device)[None]
+            truth = gather_objects(count_quarters(scene.masks)[None].to(device), chain)
+            iou = true_iou(logits, truth, (chain >= 0)[0])
             ious.append(iou)
             good = logits[:, 1:][iou[:, 1:] >= GOOD_IOU]
             stabilities.append(
@@ -80,7 +77,7 @@ def grid_outputs(
 
 
 def fit_scores(sam: Sam, outputs: GridOutputs, seed: int, epochs: int = 30) -> None:
-    """Trains the IoU head, in place, on what it sees of a grid of points."""
+    """Train the IoU head, in place, to predict the true IoU on grids of points."""
     generator = torch.Generator().manual_seed(seed)
     head = sam.mask_decoder.iou_prediction_head
     token, iou = outputs.token.clone(), outputs.iou.clone()
@@ -97,13 +94,13 @@ def fit_scores(sam: Sam, outputs: GridOutputs, seed: int, epochs: int = 30) -> N
 
 
 def fit_temperature(sam: Sam, outputs: GridOutputs) -> float:
-    """Scales the logits, in place, so that good masks have the stability GOOD_STABILITY at 1.0.
+    """Scale the logits, in place, so that good masks have GOOD_STABILITY at an offset of 1.0.
 
-    Returns the factor; 1 when the model has no good mask yet.
+    Returns the factor. With fewer than 20 good masks it is 1 and nothing changes.
     """
     if len(outputs.stability) < 20:
         return 1.0
-    median = outputs.stability.median(0).values.numpy()  # falls with the offset
+    median = outputs.stability.median(0).values.numpy()  # decreases with the offset
     offset = float(np.interp(-GOOD_STABILITY, -median, OFFSETS))
     with torch.no_grad():
         for mlp in sam.mask_decoder.output_hypernetworks_mlps:
@@ -113,7 +110,7 @@ def fit_temperature(sam: Sam, outputs: GridOutputs) -> float:
 
 
 def calibrate(sam: Sam, seed: int, scenes: int, size: int = IMAGE_SIZE) -> None:
-    """Both fits, in place, and how well the predicted IoU then follows the true one, logged."""
+    """Fit scores and temperature, in place; log the correlation of predicted and true IoU."""
     outputs = grid_outputs(sam, seed, scenes, size=size)
     held_out = grid_outputs(sam, seed + 1, max(1, scenes // 8), size=size)
 

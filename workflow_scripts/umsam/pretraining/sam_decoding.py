@@ -1,4 +1,4 @@
-"""Forward passes for training: many images, several prompts each, nothing computed twice."""
+"""Forward passes for training: a batch of images with several prompts each."""
 
 import math
 
@@ -12,13 +12,13 @@ from umsam.models.compact_sam import CHANNELS, PIXEL_MEAN, PIXEL_STD
 
 
 def encode(sam: Sam, image: torch.Tensor) -> torch.Tensor:
-    """image [B, S, S] in [0, 1] to the embedding [B, 256, S / 8, S / 8]."""
+    """The embedding [B, 256, S / 8, S / 8] of images [B, S, S] in [0, 1]."""
     x = ((image * 255 - PIXEL_MEAN) / PIXEL_STD)[:, None].expand(-1, 3, -1, -1)
     return sam.image_encoder(x.contiguous(memory_format=torch.channels_last))
 
 
-def positions(sam: Sam, coords: torch.Tensor, size: int) -> torch.Tensor:
-    """The prompt encoder's encoding of pixel coordinates [..., 2] (x, y), in full precision."""
+def encode_positions(sam: Sam, coords: torch.Tensor, size: int) -> torch.Tensor:
+    """The prompt encoder's encoding [..., 256] of pixel coordinates [..., 2] (x, y), in float32."""
     with torch.autocast(coords.device.type, enabled=False):
         flat = (coords + 0.5).reshape(1, -1, 2)
         encoded = sam.prompt_encoder.pe_layer.forward_with_coords(flat, (size, size))
@@ -26,7 +26,7 @@ def positions(sam: Sam, coords: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _repeat(x: torch.Tensor, times: int) -> torch.Tensor:
-    """`repeat_interleave` along the first axis, whose gradient is a plain sum."""
+    """`repeat_interleave` along the first axis; its gradient is a plain sum."""
     return x[:, None].expand(-1, times, *x.shape[1:]).flatten(0, 1) if times > 1 else x
 
 
@@ -35,18 +35,18 @@ def _heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def _attend(block: Attention, q, k, v) -> torch.Tensor:
-    """segment_anything's attention for inputs that are projected already."""
+def _attend(block: Attention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """segment_anything's attention after the input projections."""
     q, k, v = (_heads(x, block.num_heads) for x in (q, k, v))
     weight = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1)
     return block.out_proj((weight.to(v.dtype) @ v).transpose(1, 2).flatten(2))
 
 
 def _upscale(decoder: MaskDecoder, x: torch.Tensor) -> torch.Tensor:
-    """The decoder's transposed convolutions as products: [n, pixels, C] to [n, pixels, 16, C / 8].
+    """The decoder's transposed convolutions as matrix products.
 
-    Their kernel equals their stride, so each pixel becomes 4 and then 16 without neighbours; the
-    layer norm between them then runs over the last axis.
+    Maps [n, pixels, C] to [n, pixels, 16, C / 8]. Kernel size equals stride, so each pixel becomes
+    4 and then 16 pixels independently of its neighbours, and the layer norm acts on the last axis.
     """
     first, norm, _, second, _ = decoder.output_upscaling
     x = x @ first.weight.permute(0, 2, 3, 1).flatten(1) + first.bias.repeat(4)
@@ -57,7 +57,7 @@ def _upscale(decoder: MaskDecoder, x: torch.Tensor) -> torch.Tensor:
 
 
 def _unfold(x: torch.Tensor, h: int, w: int) -> torch.Tensor:
-    """[n, m, h * w, 16] as `_upscale` orders it to images [n, m, 4h, 4w]."""
+    """[n, m, h * w, 16], in the order of `_upscale`, to images [n, m, 4h, 4w]."""
     x = x.reshape(*x.shape[:2], h, w, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
     return x.reshape(*x.shape[:2], 4 * h, 4 * w)
 
@@ -68,14 +68,20 @@ def upscale_embedding(decoder: MaskDecoder, embedding: torch.Tensor) -> torch.Te
     return _unfold(fine, *embedding.shape[-2:])
 
 
-def decode(sam: Sam, embedding, coords, labels, size: int) -> tuple[torch.Tensor, ...]:
+def decode(
+    sam: Sam, embedding: torch.Tensor, coords: torch.Tensor, labels: torch.Tensor, size: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """segment_anything's decoder for P prompts on each of B images.
 
-    coords [B, P, 2, 2] and labels [B, P, 2] as in `make_sample`. Gives logits [B * P, 4, 4h, 4w],
-    predicted IoU [B * P, 4] (output 0 is the single-mask output), and the vectors [B * P, 4, 32]
-    that the masks are products with. The same function of the same weights as
-    `MaskDecoder.predict_masks`, arranged for training: what does not depend on the prompt is
-    computed once an image, and no array is larger than it has to be.
+    Computes the same as `MaskDecoder.predict_masks`, but faster for several prompts: what does not
+    depend on the prompt is computed once per image.
+
+    embedding: [B, 256, h, w].
+    coords, labels: [B, P, 2, 2] and [B, P, 2], as in `make_sample`.
+    size: side of the images in pixels.
+    Returns the logits [B * P, 4, 4h, 4w] and the predicted IoU [B * P, 4], where output 0 is the
+    single-mask output, and the vectors [B * P, 4, 32] whose products with the upscaled embedding
+    are the logits.
     """
     prompt, decoder = sam.prompt_encoder, sam.mask_decoder
     transformer = decoder.transformer
@@ -83,14 +89,14 @@ def decode(sam: Sam, embedding, coords, labels, size: int) -> tuple[torch.Tensor
     h, w = embedding.shape[-2:]
     learned = (prompt.not_a_point_embed, *prompt.point_embeddings)
     table = torch.cat([embedding.weight for embedding in learned])
-    sparse = positions(sam, coords, size) * (labels >= 0)[..., None] + table[labels + 1]
+    sparse = encode_positions(sam, coords, size) * (labels >= 0)[..., None] + table[labels + 1]
     tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([tokens.expand(b * p, -1, -1), sparse.view(b * p, 2, CHANNELS)], 1)
     with torch.autocast(embedding.device.type, enabled=False):
         place = prompt.pe_layer((h, w)).flatten(1).T[None]
     image = (embedding + prompt.no_mask_embed.weight.view(1, -1, 1, 1)).flatten(2).transpose(1, 2)
 
-    queries, keys, each = tokens, image, p  # `each`: how many prompts share a row of keys
+    queries, keys, prompts_per_row = tokens, image, p  # prompts that share a row of keys
     for layer in transformer.layers:
         read, write = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
         at = queries if layer.skip_first_layer_pe else queries + tokens
@@ -99,12 +105,12 @@ def decode(sam: Sam, embedding, coords, labels, size: int) -> tuple[torch.Tensor
         k = read.k_proj(keys) + F.linear(place, read.k_proj.weight)
         v = read.v_proj(keys)
         q = write.q_proj(keys) + F.linear(place, write.q_proj.weight)
-        k, v, q = (_repeat(x, each) for x in (k, v, q))
+        k, v, q = (_repeat(x, prompts_per_row) for x in (k, v, q))
         queries = layer.norm2(queries + _attend(read, read.q_proj(queries + tokens), k, v))
         queries = layer.norm3(queries + layer.mlp(queries))
         update = _attend(write, q, write.k_proj(queries + tokens), write.v_proj(queries))
-        keys = layer.norm4(_repeat(keys.to(update.dtype), each) + update)
-        each = 1
+        keys = layer.norm4(_repeat(keys.to(update.dtype), prompts_per_row) + update)
+        prompts_per_row = 1
     last = transformer.final_attn_token_to_image
     k = last.k_proj(keys) + F.linear(place, last.k_proj.weight)
     queries = queries + _attend(last, last.q_proj(queries + tokens), k, last.v_proj(keys))
@@ -119,14 +125,14 @@ def decode(sam: Sam, embedding, coords, labels, size: int) -> tuple[torch.Tensor
 
 
 class AnchorMasks(nn.Module):
-    """Masks of anchor points from the embedding alone: [B, A, 3, 4h, 4w] logits and their vectors.
+    """Auxiliary head: masks of anchor points from the embedding, without the decoder.
 
-    A small network turns the features and the position of the anchor into three vectors that are
-    multiplied with the up-scaled embedding, plus a term that falls with the distance to the anchor.
-    It shares the decoder's up-scaling and is thrown away after training.
+    A small network maps the features and the position of an anchor to three vectors. The logits are
+    the products of these vectors with the upscaled embedding, plus a term that decreases with the
+    distance from the anchor. The head is discarded after training.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.width = CHANNELS // 8
         self.network = nn.Sequential(
@@ -136,8 +142,19 @@ class AnchorMasks(nn.Module):
         )
         nn.init.normal_(self.network[-1].weight, std=0.02)
 
-    def forward(self, embedding, upscaled, position, anchor):
-        """position [B, A, 256]: by the prompt encoder; anchor [B, A, 2] in [0, 1] (x, y)."""
+    def forward(
+        self,
+        embedding: torch.Tensor,
+        upscaled: torch.Tensor,
+        position: torch.Tensor,
+        anchor: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [B, A, 3, 4h, 4w] and vectors [B, A, 3, 32].
+
+        embedding, upscaled: [B, 256, h, w] and [B, 32, 4h, 4w].
+        position: [B, A, 256], from `encode_positions`.
+        anchor: [B, A, 2], (x, y) in [0, 1].
+        """
         grid = (anchor * 2 - 1)[:, :, None]
         here = F.grid_sample(embedding.float(), grid, align_corners=False)[..., 0].transpose(1, 2)
         fine = F.grid_sample(upscaled.float(), grid, align_corners=False)[..., 0].transpose(1, 2)

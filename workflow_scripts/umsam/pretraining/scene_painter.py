@@ -1,4 +1,4 @@
-"""Paints nested objects of procedural scenes: shapes, organs, what fills the space between them."""
+"""Paints the nested objects of procedural scenes: shapes, organs and the tissue between them."""
 
 import numpy as np
 from scipy import ndimage
@@ -6,17 +6,26 @@ from scipy import ndimage
 from umsam.pretraining.random_fields import smooth_noise, spline_matrix
 
 SMOOTH = ["ellipse", "harmonic"]
-"""The kinds of shape with a smooth outline."""
+"""Kinds of shape with a smooth outline."""
 EVERYWHERE = (slice(None), slice(None))
-"""The window that is the whole image."""
+"""The window that covers the whole image."""
+
+Window = tuple[slice, slice]
+"""Rows and columns of an image."""
 
 
 class Shape:
-    """A shape on a window of the image: `level` is below 1 inside and grows outwards."""
+    """A random shape in a window of the image: `level` is below 1 inside and grows outwards."""
 
     def __init__(
-        self, rng, size: int, cy: float, cx: float, radius: float, kind: str | None = None
-    ):
+        self,
+        rng: np.random.Generator,
+        size: int,
+        cy: float,
+        cx: float,
+        radius: float,
+        kind: str | None = None,
+    ) -> None:
         reach = int(np.ceil(radius * 2.6)) + 2
         y0, x0 = max(0, int(cy) - reach), max(0, int(cx) - reach)
         y1, x1 = min(size, int(cy) + reach + 1), min(size, int(cx) + reach + 1)
@@ -54,7 +63,7 @@ class Shape:
                     edge += np.float32(a) * np.cos(np.float32(k) * theta + np.float32(phase))
                 level = level / np.maximum(edge, 0.4)
             elif kind in ("warped", "blob"):
-                # a field whose bumps are about as large as the shape, read on the window
+                # a random field over the window
                 h, w = level.shape
                 bumps = int(rng.integers(4, 8)) if kind == "warped" else int(rng.integers(6, 13))
                 coarse = rng.standard_normal((bumps + 3, bumps + 3), dtype=np.float32)
@@ -65,12 +74,13 @@ class Shape:
         self.cx = cx
 
     def mirror(self) -> None:
-        """Makes left and right alike, where the window reaches as far to both sides."""
+        """Make the shape symmetric, unless the image edge cuts the window off at one side."""
         columns = self.window[1]
         if abs(columns.start + columns.stop - 1 - 2 * self.cx) < 3:
             self.level = (self.level + self.level[:, ::-1]) / 2
 
     def inside(self, threshold: float = 1.0) -> np.ndarray:
+        """The region of the window below a level, bool; of a blob, the largest component."""
         region = self.level < threshold
         if self.kind == "blob":
             labels, count = ndimage.label(region)
@@ -80,9 +90,9 @@ class Shape:
 
 
 class Painter:
-    """Paints shapes onto a class map and remembers which object owns which pixel."""
+    """Paints shapes onto a tissue map and records which object owns which pixel."""
 
-    def __init__(self, rng: np.random.Generator, size: int):
+    def __init__(self, rng: np.random.Generator, size: int) -> None:
         self.rng, self.size = rng, size
         self.owner = np.full((size, size), -1, np.int16)
         self.tissue = np.zeros((size, size), np.int16)
@@ -91,31 +101,47 @@ class Painter:
         self.painted: list[int] = []
         self.n_classes = int(rng.integers(5, 11))
 
-    def new_object(self, window, region, parent: int) -> int:
+    def new_object(self, window: Window, region: np.ndarray, parent: int) -> int:
+        """Make a region of a window an object, a part of `parent` (-1: none); returns its index."""
         index = len(self.parents)
         self.parents.append(parent)
         self.owner[window][region] = index
         self.painted.append(int(region.sum()))
         return index
 
-    def on_image(self, window, region) -> np.ndarray:
-        """The region of a window as one of the whole image, bool [size, size]."""
-        whole = np.zeros((self.size, self.size), bool)
-        whole[window] = region
-        return whole
+    def on_image(self, window: Window, region: np.ndarray) -> np.ndarray:
+        """A region of a window as a region of the whole image, bool [size, size]."""
+        mask = np.zeros((self.size, self.size), bool)
+        mask[window] = region
+        return mask
 
-    def fill(self, window, region, tissue: int) -> None:
+    def fill(self, window: Window, region: np.ndarray, tissue: int) -> None:
+        """Paint a region of a window with one tissue."""
         self.tissue[window][region] = tissue
         self.shade[window][region] = 0
 
-    def random_class(self, avoid: int | None = None) -> int:
+    def random_tissue(self, avoid: int | None = None) -> int:
+        """A random tissue class other than background and `avoid`."""
         tissue = int(self.rng.integers(1, self.n_classes))
         if tissue == avoid:
             tissue = 1 + tissue % (self.n_classes - 1)
         return tissue
 
-    def organ(self, cy, cx, radius, parent: int, inside_of=None, depth: int = 0, kind=None) -> None:
-        """One object with, by chance, a rim, a shading, parts, and clutter that is no object."""
+    def organ(
+        self,
+        cy: float,
+        cx: float,
+        radius: float,
+        parent: int,
+        inside_of: np.ndarray | None = None,
+        depth: int = 0,
+        kind: str | None = None,
+    ) -> None:
+        """Paint an object that may have a rim, shading, parts, and clutter that is not an object.
+
+        inside_of: bool [size, size], the region that clips the object; None: the whole image.
+        depth: level of nesting; an organ has parts up to depth 2.
+        """
         rng = self.rng
         shape = Shape(rng, self.size, cy, cx, radius, kind)
         window = shape.window
@@ -126,26 +152,26 @@ class Painter:
         if region.sum() < 12:
             return
         around = int(self.tissue[window][region][0])
-        tissue = self.random_class(avoid=around if rng.random() < 0.85 else None)
+        tissue = self.random_tissue(avoid=around if rng.random() < 0.85 else None)
         thickness = max(rng.uniform(1.0, 3.5), rng.uniform(0.02, 0.16) * radius) / radius
         rim = rng.random()
-        if rim < 0.22:  # a rim around it that belongs to the surroundings: skull, fluid, fat
+        if rim < 0.22:  # an outer rim that belongs to the surroundings: skull, fluid, fat
             ring = shape.level < 1 + thickness
             if allowed is not None:
                 ring = ring & allowed
-            self.fill(window, ring & ~region, self.random_class(avoid=tissue))
+            self.fill(window, ring & ~region, self.random_tissue(avoid=tissue))
         index = self.new_object(window, region, parent)
         self.fill(window, region, tissue)
-        if 0.22 <= rim < 0.42:  # a rim of its own: capsule, cortex, wall
+        if 0.22 <= rim < 0.42:  # an inner rim that belongs to the object: capsule, cortex, wall
             inner = region & (shape.level < 1 - thickness)
-            self.fill(window, region & ~inner, self.random_class(avoid=tissue))
+            self.fill(window, region & ~inner, self.random_tissue(avoid=tissue))
             ratio = inner.sum() / max(1, region.sum())
-            if 0.15 < ratio < 0.72:  # thick enough for the inside to be an object of its own
+            if 0.15 < ratio < 0.72:  # the rim is so thick that the inside is an object
                 index = self.new_object(window, inner, index)
             region = inner
-        elif 0.42 <= rim < 0.50:  # onion: layers within one object
+        elif 0.42 <= rim < 0.50:  # concentric layers within one object
             for level in np.sort(rng.uniform(0.3, 0.9, int(rng.integers(1, 3))))[::-1]:
-                self.fill(window, region & (shape.level < level), self.random_class())
+                self.fill(window, region & (shape.level < level), self.random_tissue())
         elif radius > 6 and rng.random() < 0.4:
             self.zones(cy, cx, radius, window, region, index)
         if rng.random() < 0.25:  # shading across the object
@@ -158,7 +184,7 @@ class Painter:
         if radius < 5 or region.sum() < 60:
             return
         inside = self.on_image(window, region)
-        if rng.random() < 0.30:  # clutter inside that is no object: two halves, folds, vessels
+        if rng.random() < 0.30:  # clutter that is not an object: folds, vessels
             self.clutter(inside, window, radius)
         if depth < 2 and rng.random() < (0.5 if depth == 0 else 0.3) and radius > 9:
             ys, xs = np.nonzero(region)
@@ -170,17 +196,30 @@ class Painter:
                     depth + 1,
                 )  # fmt: skip
 
-    def off_centre(self, cy, cx, radius, away, size, kinds) -> Shape:
-        """A shape within another; `away` and `size` are ranges, as shares of the other's radius."""
+    def off_centre(
+        self,
+        cy: float,
+        cx: float,
+        radius: float,
+        offset: tuple[float, float],
+        size: tuple[float, float],
+        kinds: list[str],
+    ) -> Shape:
+        """A random shape near (cy, cx).
+
+        offset, size: ranges of its distance from there and its radius, as shares of `radius`.
+        """
         rng = self.rng
-        distance, angle = radius * rng.uniform(*away), rng.uniform(0, 2 * np.pi)
+        distance, angle = radius * rng.uniform(*offset), rng.uniform(0, 2 * np.pi)
         cy, cx = cy + distance * np.sin(angle), cx + distance * np.cos(angle)
         return Shape(rng, self.size, cy, cx, radius * rng.uniform(*size), rng.choice(kinds))
 
-    def zones(self, cy, cx, radius, window, region, index: int) -> None:
-        """Two zones of one object, the inner one off centre and nodular, as in prostate or kidney.
+    def zones(
+        self, cy: float, cx: float, radius: float, window: Window, region: np.ndarray, index: int
+    ) -> None:
+        """Paint an inner zone into object `index`, off-centre and nodular, as in a prostate.
 
-        Every second inner zone is an object of its own.
+        Half of the inner zones are objects.
         """
         rng = self.rng
         kinds = ["ellipse", "harmonic", "warped"]
@@ -189,7 +228,7 @@ class Painter:
         if inner.sum() < 12:
             return
         around = self.tissue[zone.window][inner]
-        self.fill(zone.window, inner, self.random_class(avoid=int(around[0])))
+        self.fill(zone.window, inner, self.random_tissue(avoid=int(around[0])))
         if rng.random() < 0.5:
             self.new_object(zone.window, inner, index)
         if rng.random() < 0.7:
@@ -198,13 +237,13 @@ class Painter:
                 self.clutter(inside, zone.window, zone.radius)
 
     def mixed_organ(self, cy: float, cx: float, radius: float, parent: int) -> None:
-        """A smooth organ full of lobes and nodules that differ more from each other than from what
-        lies around it, as a prostate: nothing but its outline says that it is one object.
+        """Paint a smooth organ of lobes that differ more from each other than from the background.
 
-        Organ and lobes are often mirror images. The lobes often leave out a crescent at one side;
-        what they fill then is, every second time, an object of its own. Some have a thin capsule.
-        The crescent may look like what is around the organ, and then the capsule is all there is
-        between them. Vessels or fat around the organ are often as uneven as the organ.
+        As in many prostates, only the outline shows that the organ is one object. Organ and lobes
+        are often symmetric. The lobes often leave a crescent free at one side; in half of these
+        cases the lobes together are an object, too. Some organs have a thin capsule. If the
+        crescent looks like the surroundings, the capsule is the only border. Vessels or fat around
+        the organ are often as uneven as the organ.
         """
         rng = self.rng
         shape = Shape(rng, self.size, cy, cx, radius, rng.choice(SMOOTH))
@@ -218,8 +257,8 @@ class Painter:
             self.lobes(window, halo, (16, 48))
         around = self.tissue[window][~region & (shape.level < 1.15)]
         index = self.new_object(window, region, parent)
-        alike = len(around) > 0 and rng.random() < 0.3
-        tissue = int(np.bincount(around).argmax()) if alike else self.random_class()
+        like_around = len(around) > 0 and rng.random() < 0.3
+        tissue = int(np.bincount(around).argmax()) if like_around else self.random_tissue()
         self.fill(window, region, tissue)
         inner = region
         if rng.random() < 0.6:
@@ -228,14 +267,14 @@ class Painter:
             if rng.random() < 0.5 and inner.sum() >= 12:
                 self.new_object(window, inner, index)
         self.lobes(window, inner, (4, 24))
-        if alike or rng.random() < 0.4:
+        if like_around or rng.random() < 0.4:
             capsule = np.abs(shape.level - 1) < rng.uniform(0.5, 1.5) / radius
-            self.fill(window, capsule, self.random_class(avoid=tissue))
+            self.fill(window, capsule, self.random_tissue(avoid=tissue))
 
-    def lobes(self, window, region, bumps: tuple[int, int]) -> None:
-        """Fills a region with patches of two to four tissues, every second time left as right.
+    def lobes(self, window: Window, region: np.ndarray, bumps: tuple[int, int]) -> None:
+        """Fill a region with patches of two to four tissues, in half of the cases symmetrically.
 
-        `bumps` is the range of how many a tissue has along the window.
+        bumps: range of the number of patches of a tissue along the window.
         """
         rng = self.rng
         kinds = rng.permutation(np.arange(1, self.n_classes))[: int(rng.integers(2, 5))]
@@ -248,7 +287,7 @@ class Painter:
         self.tissue[window][region] = kinds[fields.argmax(0)][region]
 
     def column(self, parent: int) -> None:
-        """One to three organs near the middle, each pressed on the next, in any order of depth."""
+        """Paint one to three organs near the midline that touch, in a random order."""
         rng, size = self.rng, self.size
         areas = np.exp(rng.uniform(np.log(0.008), np.log(0.12), int(rng.integers(1, 4))))
         radii = size * np.sqrt(areas / np.pi)
@@ -262,9 +301,9 @@ class Painter:
             paint(*places[at], parent)
 
     def pack(self, inside: np.ndarray, parent: int, mirrored: bool = False) -> None:
-        """Fills a region [H, W] with cells that touch, as muscles do, often with fascia between.
+        """Fill a region [H, W] with cells that touch, like muscles, often with fascia between them.
 
-        A cell gets a tissue none of the cells has that touch it already, if there is one.
+        A cell differs in tissue from the cells that it touches, if enough tissues exist.
         """
         rng, size = self.rng, self.size
         count = int(rng.integers(4, 12))
@@ -273,25 +312,26 @@ class Painter:
         if mirrored:
             fields = fields + fields[:, :, ::-1]
         cell = fields.argmax(0)
-        packed = np.zeros((size, size), bool)
+        painted = np.zeros((size, size), bool)
         for k in range(count):
             labels, pieces = ndimage.label((cell == k) & inside)
             for piece in range(1, min(pieces, 3) + 1):
                 region = labels == piece
                 if region.sum() < 30:
                     continue
-                touching = self.tissue[ndimage.binary_dilation(region) & packed]
+                touching = self.tissue[ndimage.binary_dilation(region) & painted]
                 others = np.setdiff1d(np.arange(1, self.n_classes), touching)
-                tissue = int(rng.choice(others)) if len(others) else self.random_class()
+                tissue = int(rng.choice(others)) if len(others) else self.random_tissue()
                 self.fill(EVERYWHERE, region, tissue)
                 self.new_object(EVERYWHERE, region, parent)
-                packed |= region
+                painted |= region
         if rng.random() < 0.6:
             top = np.partition(fields, count - 2, axis=0)[-2:]
             fascia = (top[1] - top[0] < rng.uniform(0.05, 0.25)) & inside
-            self.fill(EVERYWHERE, fascia, self.random_class())
+            self.fill(EVERYWHERE, fascia, self.random_tissue())
 
-    def clutter(self, inside, window, radius) -> None:
+    def clutter(self, inside: np.ndarray, window: Window, radius: float) -> None:
+        """Paint one to four small spots into a region of the image, bool [size, size]."""
         rng = self.rng
         ys, xs = np.nonzero(inside[window])
         if not len(ys):
@@ -301,4 +341,4 @@ class Painter:
             cy, cx = ys[at] + window[0].start, xs[at] + window[1].start
             spot = Shape(rng, self.size, cy, cx, max(1.2, radius * rng.uniform(0.05, 0.35)))
             region = spot.inside() & inside[spot.window]
-            self.fill(spot.window, region, self.random_class())
+            self.fill(spot.window, region, self.random_tissue())

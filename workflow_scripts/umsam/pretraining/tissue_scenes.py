@@ -1,8 +1,8 @@
-"""Pairs of images made of the same random tissues: what a feature of texture is to agree about.
+"""Pairs of images of the same random tissues, from which texture features are learned.
 
-Both images of a pair have the same tissues (a mean value and a random texture each), in other
-places, in other shapes, with other noise and another contrast. So two crops agree about a tissue
-only by what it looks like, not by where it lies or what surrounds it.
+A tissue has a mean value and a random texture. The two images of a pair show the same tissues at
+other places, in other shapes, with another texture field and contrast. A tissue can therefore be
+recognised only by its appearance, not by its place or its surroundings.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def tissue_pair(seed: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
     count = int(rng.integers(3, 7))
     textures = [random_texture(rng, size) for _ in range(count)]
     means = rng.uniform(0.15, 0.85, count)
-    if rng.random() < 0.5:  # texture is all that tells them apart
+    if rng.random() < 0.5:  # tissues differ mainly in texture
         means = means.mean() + 0.1 * (means - means.mean())
     deviations = np.exp(rng.uniform(np.log(0.01), np.log(0.18), count))
     images, layouts = [], []
@@ -29,8 +29,8 @@ def tissue_pair(seed: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
         layout = _mosaic(rng, size, count)
         image = np.zeros((size, size), np.float32)
         for tissue, texture in enumerate(textures):
-            where = layout == tissue
-            image[where] = means[tissue] + deviations[tissue] * texture(rng, size)[where]
+            inside = layout == tissue
+            image[inside] = means[tissue] + deviations[tissue] * texture(rng, size)[inside]
         image = ndimage.gaussian_filter(image, rng.uniform(0.3, 0.8))
         images.append(np.clip(image, 0, 1) ** np.exp(rng.uniform(-0.3, 0.3)))
         layouts.append(layout)
@@ -38,7 +38,7 @@ def tissue_pair(seed: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
 
 
 def random_texture(rng: np.random.Generator, size: int) -> Texture:
-    """A texture with parameters drawn now, whose every call draws a new field of about unit sd."""
+    """A texture with random parameters; each call draws a new field of about unit variance."""
     kind = rng.choice(["speckle", "two scales", "folds", "stripes", "spots", "noise"])
     cells, finer = (int(c) for c in size * np.exp(rng.uniform(np.log(0.05), np.log(0.5), 2)))
     if kind == "speckle":
@@ -69,7 +69,7 @@ def _stripes(rng: np.random.Generator, size: int, period: float) -> np.ndarray:
 
 
 def _mosaic(rng: np.random.Generator, size: int, count: int) -> np.ndarray:
-    """[size, size] numbers 0 to count - 1: bent Voronoi cells, at least one for each number."""
+    """[size, size] numbers 0 to count - 1: warped Voronoi cells, one or more for each number."""
     cells = count + int(rng.integers(0, 3))
     y, x = np.mgrid[:size, :size].astype(np.float32)
     y = y + 0.06 * size * smooth_noise(rng, size, 4, 4)
