@@ -6,19 +6,15 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-# A plan is objects that all stay: to look for garbage among them at every turn takes a tenth of its time.
+# The objects of a plan all stay alive: searching them for garbage takes a tenth of the planning time.
 gc.set_threshold(200_000)
 
 
-configfile: "config.yaml"
-
-
-# Read with `--sdm conda apptainer` alone; see the Dockerfile.
+# Used with `--sdm conda apptainer` only; see the Dockerfile.
 containerized: "um-sam.sif"
 
 
 include: "rules/common.smk"
-include: "rules/resources.smk"
 
 
 wildcard_constraints:
@@ -28,87 +24,92 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-localrules:
-    all,
-    pseudo_labels,
-    overview,
-    table1,
-    fig2,
-    fig3a,
-    fig3b,
-    diagnose,
-    baselines,
-    baseline_weights,
-    pretraining,
-
-
-MAIN = ["predictions", "pseudo_labels", "sse", "clusters", "overview", "table1", "fig2", "fig3a", "fig3b"]
-
-
 rule all:
+    """Everything: pseudo-labels, networks, predictions, tables and figures."""
     default_target: True
     input:
-        of_run(*MAIN),
-        joint_table,
-        expand("results/{dataset}/provenance.json", dataset=config["run"]),
+        targets.everything,
+        targets.joint_table,
+        targets.provenance,
+    localrule: True
 
 
-# Pseudo-labels alone (eq. 1-5), to look at before training on them.
 rule pseudo_labels:
     input:
-        of_run("pseudo_labels", "sse", "clusters"),
+        targets.of_run("pseudo_labels", "sse", "clusters"),
+    """Pseudo-labels only (eq. 1-5), to look at before training."""
+    localrule: True
 
 
-# The README's picture: every stage on one slice.
 rule overview:
     input:
-        of_run("overview"),
+        targets.of_run("overview"),
+    """A picture of every stage on one slice."""
+    localrule: True
 
 
-# Which step limits the pseudo-labels; training volumes need labels for it.
 rule diagnose:
     input:
-        of_run("diagnosis"),
+        targets.of_run("diagnosis"),
+    """Which step limits the pseudo-labels; needs labelled training cases."""
+    localrule: True
 
 
 rule table1:
     input:
-        of_run("table1"),
-        joint_table,
+        targets.of_run("table1"),
+        targets.joint_table,
+    """Table 1: DSC and ASSD of all methods on the test cases."""
+    localrule: True
 
 
 rule fig2:
     input:
-        of_run("fig2"),
+        targets.of_run("fig2"),
+    """Fig. 2: contours of the label and of the predictions."""
+    localrule: True
 
 
 rule fig3a:
     input:
-        of_run("fig3a"),
+        targets.of_run("fig3a"),
+    """Fig. 3a: precision of the three sets of ROIs."""
+    localrule: True
 
 
 rule fig3b:
     input:
-        of_run("fig3b"),
+        targets.of_run("fig3b"),
+    """Fig. 3b: ablation of the distillation losses."""
+    localrule: True
 
 
-# Every row of Table 1 that can be run, and the table; `table1` gives the same table.
 rule baselines:
     input:
-        of_run("baselines"),
-        joint_table,
+        targets.of_run("baselines"),
+        targets.joint_table,
+    """Every row of Table 1 that can run, and the table."""
+    localrule: True
 
 
-# The pretrained models of those rows, fetched into weights/ (on a cluster: where there is a network).
 rule baseline_weights:
     input:
-        missing_weight_files,
+        comparison.missing_files,
+    """Download the pretrained models of Table 1's rows into weights/."""
+    localrule: True
+
+
+rule pretraining:
+    input:
+        "results/pretraining/compact_sam.pt",
+        "results/pretraining/compact_dino.pt",
+    """Train the compact SAM and the compact DINO on generated images."""
+    localrule: True
 
 
 include: "rules/data.smk"
 include: "rules/weights.smk"
 include: "rules/pseudo_labels.smk"
-include: "rules/adaptation.smk"
 include: "rules/refinement.smk"
 include: "rules/training.smk"
 include: "rules/baselines.smk"
@@ -121,23 +122,20 @@ include: "rules/pretraining.smk"
 
 
 if workflow.is_main_process:
-    for dataset in config["run"]:
-        or_stop(check_files, dataset)
+    weights.check_files()
+    cases.check_files()
 
 
 onstart:
-    for line in dict.fromkeys(line for dataset in config["run"] for line in not_run(dataset)):
+    for line in [*comparison.notes_on_rows(), *cases.notes_on_labels()]:
         logger.info(line)
-    for dataset in config["run"]:
-        for line in unlabelled(dataset):
-            logger.info(line)
 
 
 onerror:
     for job in failed_jobs("logs", since=STARTED):
         logger.error(f"Failed: {job.name}: {job.error} (log: {job.log})")
-    # What a failed job made before is gone, what follows from it is not: the next run must not take
-    # that for up to date, so it is marked as Snakemake marks what a killed run leaves.
+    # Results that a failed job would have replaced must not count as up to date in the next run:
+    # they are marked as Snakemake marks what a killed run leaves.
     for job in workflow.dag.needrun_jobs():
         if any(Path(file).exists() for file in job.output):
             workflow.persistence.started(job)

@@ -36,7 +36,7 @@ from umsam.pretraining.dino_criterion import (  # noqa: E402
 from umsam.models.compact_dino import build_compact_dino  # noqa: E402
 from umsam.models.compact_sam import build_compact_sam  # noqa: E402
 from umsam.models.dino import Dino, feature_maps  # noqa: E402
-from umsam.pseudo_labels.roi_features import roi_features  # noqa: E402
+from umsam.pseudo_labels.roi_features import mean_over_masks  # noqa: E402
 
 Extractor = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Image [H, W] in [0, 1] and masks [R, H, W] -> features [R, D]."""
@@ -49,7 +49,7 @@ def intensity(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def with_dino(checkpoint: Path | None) -> Extractor:
     torch.manual_seed(0)
     dino = Dino(build_compact_dino(checkpoint), 224)
-    return lambda image, masks: roi_features(feature_maps(dino, image[None], 1, "cpu")[0], masks)
+    return lambda image, masks: mean_over_masks(feature_maps(dino, image[None], 1, "cpu")[0], masks)
 
 
 def with_sam(checkpoint: Path | None) -> Extractor:
@@ -61,7 +61,7 @@ def with_sam(checkpoint: Path | None) -> Extractor:
     def extract(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
         pixels = torch.from_numpy(to_rgb_uint8(image)).permute(2, 0, 1)[None].float()
         pixels = torch.nn.functional.interpolate(pixels, (size, size), mode="bilinear")
-        return roi_features(sam.image_encoder(sam.preprocess(pixels))[0].numpy(), masks)
+        return mean_over_masks(sam.image_encoder(sam.preprocess(pixels))[0].numpy(), masks)
 
     return extract
 

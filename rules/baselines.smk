@@ -1,48 +1,11 @@
-# The methods of Table 1 that the paper compares with: one job a volume, its slices batched inside.
-from umsam.planning.baselines import box_scale
-
-
-def kmeans_weights(wildcards):
-    """DINO's checkpoint, for the row that uses its features."""
-    return dino_weights_of(wildcards) if wildcards.method == "kmeans_dino" else []
-
-
-def kmeans_clusters(wildcards):
-    """The file that holds K, where it is the knee of the training ROIs' curve."""
-    automatic = settings(wildcards.dataset)["clustering"]["k"] == "auto"
-    return "results/{dataset}/clusters/target.json" if automatic else []
-
-
-def kmeans_dino_settings(wildcards):
-    """Nothing for intensity: another DINO is no reason to cluster intensities again."""
-    return dino_identity(wildcards) if wildcards.method == "kmeans_dino" else None
-
-
-def kmeans_settings(wildcards):
-    """As for the ROIs: the number of clusters and of starts."""
-    clustering = settings(wildcards.dataset)["clustering"]
-    return {key: clustering[key] for key in ("k", "n_init")}
-
-
-def kmeans_gpus(wildcards):
-    return 1 if wildcards.method == "kmeans_dino" else 0
-
-
-def prompt_scale(wildcards):
-    """How much the boxes are enlarged; none for clicks."""
-    return box_scale(wildcards.method)
-
-
-def click_seed(wildcards):
-    """The seed of the background clicks; boxes have none."""
-    return settings(wildcards.dataset)["baselines"]["seed"] if wildcards.method == "sam_point" else None
+# The comparison methods of Table 1: one job per volume and method.
 
 
 rule sam_prompts:
     input:
         volume="results/{dataset}/volumes/{case}.nii.gz",
         label="results/{dataset}/labels/{case}.nii.gz",
-        sam_weights=ancient(sam_weights_of),
+        sam_weights=ancient(weights.sam),
     output:
         mask="results/{dataset}/predictions/{method}/{case}.nii.gz",
         time="results/{dataset}/predictions/{method}/{case}.json",
@@ -56,13 +19,13 @@ rule sam_prompts:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=by_size(12000, 100),
-        runtime=by_size(15, 10),
+        mem_mb=requests.by_volume(12000, 100),
+        runtime=requests.by_volume(15, 10),
         gpu=1,
     params:
-        sam=sam_identity,
-        scale=prompt_scale,
-        seed=click_seed,
+        sam=weights.sam_identity,
+        scale=comparison.prompt_scale,
+        seed=comparison.click_seed,
         code=code("sam_prompts"),
     script:
         "../workflow_scripts/sam_prompts.py"
@@ -72,7 +35,7 @@ rule sam2_video:
     input:
         volume="results/{dataset}/volumes/{case}.nii.gz",
         label="results/{dataset}/labels/{case}.nii.gz",
-        weights=ancient(weights_of("sam2")),
+        weights=ancient(weights.files("sam2")),
     output:
         mask="results/{dataset}/predictions/{method}/{case}.nii.gz",
         time="results/{dataset}/predictions/{method}/{case}.json",
@@ -86,49 +49,22 @@ rule sam2_video:
         "../envs/baselines.yaml"
     threads: 1
     resources:
-        mem_mb=by_size(12000, 200),
-        runtime=by_size(30, 20),
+        mem_mb=requests.by_volume(12000, 200),
+        runtime=requests.by_volume(30, 20),
         gpu=1,
     params:
-        sha256=checksums_of("sam2"),
+        sha256=weights.checksums("sam2"),
         code=code("sam2_video"),
     script:
         "../workflow_scripts/sam2_video.py"
-
-
-def cryosam_dino(wildcards):
-    """The extractor of CryoSAM: the data set's own, or DINOv2 as in the original."""
-    own = dino_identity(wildcards)
-    if cryosam_features(wildcards.dataset) == "own":
-        return own
-    model = weights_part(wildcards.dataset, "dinov2").model.split("/")[-1]
-    return {"model": model, "sha256": None, "image_size": 518, "batch_size": own["batch_size"]}
-
-
-def cryosam_weights(wildcards):
-    """Its checkpoint."""
-    own = cryosam_features(wildcards.dataset) == "own"
-    return dino_weights_of(wildcards) if own else weights_of("dinov2")(wildcards)[0]
-
-
-def cryosam_checksums(wildcards):
-    """Checksums of DINOv2; the data set's own extractor has its own check."""
-    own = cryosam_features(wildcards.dataset) == "own"
-    return None if own else checksums_of("dinov2")(wildcards)
-
-
-def cryosam_settings(wildcards):
-    """All but the name of the extractor, which is in its own parameter."""
-    chosen = settings(wildcards.dataset)["baselines"]["cryosam"]
-    return {key: value for key, value in chosen.items() if key != "features"}
 
 
 rule cryosam:
     input:
         volume="results/{dataset}/volumes/{case}.nii.gz",
         label="results/{dataset}/labels/{case}.nii.gz",
-        sam_weights=ancient(sam_weights_of),
-        dino_weights=ancient(cryosam_weights),
+        sam_weights=ancient(weights.sam),
+        dino_weights=ancient(comparison.cryosam_weights),
     output:
         mask="results/{dataset}/predictions/cryosam/{case}.nii.gz",
         time="results/{dataset}/predictions/cryosam/{case}.json",
@@ -140,14 +76,14 @@ rule cryosam:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=by_size(12000, 200),
-        runtime=by_size(30, 20),
+        mem_mb=requests.by_volume(12000, 200),
+        runtime=requests.by_volume(30, 20),
         gpu=1,
     params:
-        sam=sam_identity,
-        dino=cryosam_dino,
-        sha256=cryosam_checksums,
-        settings=cryosam_settings,
+        sam=weights.sam_identity,
+        dino=comparison.cryosam_dino,
+        sha256=comparison.cryosam_checksums,
+        settings=comparison.cryosam_settings,
         code=code("cryosam"),
     script:
         "../workflow_scripts/cryosam.py"
@@ -157,8 +93,8 @@ rule kmeans_baseline:
     input:
         volume="results/{dataset}/volumes/{case}.nii.gz",
         label="results/{dataset}/labels/{case}.nii.gz",
-        weights=ancient(kmeans_weights),
-        target=kmeans_clusters,
+        weights=ancient(comparison.kmeans_weights),
+        kmeans=comparison.kmeans_clusters,
     output:
         mask="results/{dataset}/predictions/{method}/{case}.nii.gz",
         time="results/{dataset}/predictions/{method}/{case}.json",
@@ -170,15 +106,15 @@ rule kmeans_baseline:
         method="kmeans_(intensity|dino)",
     conda:
         "../envs/torch.yaml"
-    threads: 2
+    threads: 1
     resources:
-        mem_mb=by_size(4000, 200),
-        runtime=by_size(10, 5),
-        gpu=kmeans_gpus,
+        mem_mb=requests.by_volume(4000, 200),
+        runtime=requests.by_volume(10, 5),
+        gpu=comparison.kmeans_gpus,
     params:
-        clustering=kmeans_settings,
-        seed=setting("baselines.seed"),
-        dino=kmeans_dino_settings,
+        clustering=comparison.kmeans_settings,
+        seed=settings.value("baselines.seed"),
+        dino=comparison.kmeans_dino,
         code=code("kmeans_baseline"),
     script:
         "../workflow_scripts/kmeans_baseline.py"

@@ -1,67 +1,4 @@
-# DSC and ASSD of each method, the precision of the ROI sets, and the tables made of them.
-from dataclasses import asdict
-
-from umsam.planning.baselines import ablation_methods, baseline, comparison_rows
-
-
-def compared(wildcards):
-    """The rows of Table 1."""
-    chosen = settings(wildcards.dataset)
-    methods = chosen["baselines"]["methods"]
-    return comparison_rows(
-        methods,
-        {method: why_not(wildcards.dataset, method) for method in methods},
-        chosen["training"]["variants"],
-        chosen["training"]["seeds"],
-        {split: len(cases(wildcards.dataset, split, labelled=True)) for split in SPLITS},
-        chosen_by_labels(wildcards),
-    )
-
-
-def chosen_by_labels(wildcards):
-    """Whether validation labels choose the epoch of a network."""
-    training = settings(wildcards.dataset)["training"]
-    several = training["validate_every"] < training["epochs"]
-    return several and bool(cases(wildcards.dataset, "val", labelled=True))
-
-
-def compared_rows(wildcards):
-    return [asdict(row) for row in compared(wildcards)]
-
-
-def compared_metrics(wildcards):
-    methods = [row.method for row in compared(wildcards) if not row.skipped]
-    return expand("results/{dataset}/metrics/{method}.csv", dataset=wildcards.dataset, method=methods)
-
-
-def unscored(wildcards):
-    """Test cases without a label."""
-    return cases(wildcards.dataset, "test", labelled=False)
-
-
-def ablated(wildcards):
-    """Method -> (variant, seed) of the ablation."""
-    training = settings(wildcards.dataset)["training"]
-    return ablation_methods(training["variants"], training["seeds"])
-
-
-def ablated_metrics(wildcards):
-    methods = list(ablated(wildcards))
-    return expand("results/{dataset}/metrics/{method}.csv", dataset=wildcards.dataset, method=methods)
-
-
-def validated(pattern):
-    """Files of the labelled validation cases, for the networks: no other method is chosen by them."""
-    files = per_case(pattern, "val", labelled=True)
-    return lambda wildcards: [] if baseline(wildcards.method) else files(wildcards)
-
-
-def labelled_training_cases(wildcards):
-    return cases(wildcards.dataset, "train", labelled=True)
-
-
-def tables_of_run(wildcards):
-    return [path for dataset in config["run"] for path in products(dataset, "table1") if path.endswith("csv")]
+# DSC and ASSD of each method, precision of the ROI sets, and the tables made from them.
 
 
 ruleorder: pseudo_label_metrics > metrics
@@ -69,10 +6,10 @@ ruleorder: pseudo_label_metrics > metrics
 
 rule metrics:
     input:
-        val=validated("results/{dataset}/predictions/{method}/{case}.nii.gz"),
-        val_labels=validated("results/{dataset}/labels/{case}.nii.gz"),
-        test=per_case("results/{dataset}/predictions/{method}/{case}.nii.gz", "test", labelled=True),
-        test_labels=per_case("results/{dataset}/labels/{case}.nii.gz", "test", labelled=True),
+        val=comparison.validation_files("results/{dataset}/predictions/{method}/{case}.nii.gz"),
+        val_labels=comparison.validation_files("results/{dataset}/labels/{case}.nii.gz"),
+        test=cases.each("results/{dataset}/predictions/{method}/{case}.nii.gz", "test", labelled=True),
+        test_labels=cases.each("results/{dataset}/labels/{case}.nii.gz", "test", labelled=True),
     output:
         "results/{dataset}/metrics/{method}.csv",
     log:
@@ -85,19 +22,19 @@ rule metrics:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=by_size(1000, 120, largest_volume),
-        runtime=by_size(30, 20, largest_volume),
+        mem_mb=requests.by_largest_volume(1000, 120),
+        runtime=requests.by_largest_volume(30, 20),
     params:
         code=code("metrics"),
     script:
         "../workflow_scripts/metrics.py"
 
 
-# The pseudo-labels themselves as the prediction: the bar "no training" of Fig. 3b.
+# The pseudo-labels as predictions: the bar "no training" of Fig. 3b.
 rule pseudo_label_metrics:
     input:
-        val=per_case("results/{dataset}/pseudo_labels/{case}.nii.gz", "val", labelled=True),
-        val_labels=per_case("results/{dataset}/labels/{case}.nii.gz", "val", labelled=True),
+        val=cases.each("results/{dataset}/pseudo_labels/{case}.nii.gz", "val", labelled=True),
+        val_labels=cases.each("results/{dataset}/labels/{case}.nii.gz", "val", labelled=True),
     output:
         "results/{dataset}/metrics/pseudo_labels.csv",
     log:
@@ -108,8 +45,8 @@ rule pseudo_label_metrics:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=by_size(1000, 120, largest_volume),
-        runtime=by_size(30, 20, largest_volume),
+        mem_mb=requests.by_largest_volume(1000, 120),
+        runtime=requests.by_largest_volume(30, 20),
     params:
         code=code("metrics"),
     script:
@@ -118,7 +55,7 @@ rule pseudo_label_metrics:
 
 rule comparison_table:
     input:
-        metrics=compared_metrics,
+        metrics=comparison.metrics,
     output:
         csv="results/{dataset}/tables/table1.csv",
         md=report(
@@ -139,17 +76,17 @@ rule comparison_table:
         mem_mb=1000,
         runtime=5,
     params:
-        rows=compared_rows,
-        unlabelled=unscored,
+        rows=comparison.row_records,
+        unlabelled=cases.unlabelled_test_names,
         code=code("comparison_table"),
     script:
         "../workflow_scripts/comparison_table.py"
 
 
-# The tables of several data sets side by side, as the paper prints its two.
+# The tables of several data sets side by side, as in the paper.
 rule joint_table:
     input:
-        tables_of_run,
+        targets.joined_tables,
     output:
         csv="results/tables/table1.csv",
         md=report(
@@ -177,7 +114,7 @@ rule joint_table:
 
 rule ablation_table:
     input:
-        metrics=ablated_metrics,
+        metrics=comparison.ablation_metrics,
     output:
         csv="results/{dataset}/tables/ablation.csv",
         md=report(
@@ -198,8 +135,8 @@ rule ablation_table:
         mem_mb=1000,
         runtime=5,
     params:
-        methods=ablated,
-        chosen_by_labels=chosen_by_labels,
+        methods=comparison.ablation,
+        chosen_by_labels=comparison.chosen_by_labels,
         code=code("ablation_table"),
     script:
         "../workflow_scripts/ablation_table.py"
@@ -207,10 +144,10 @@ rule ablation_table:
 
 rule roi_ious:
     input:
-        masks=per_case("results/{dataset}/sam_masks/{case}", "train", labelled=True),
-        rois=per_case("results/{dataset}/rois/{case}.csv", "train", labelled=True),
-        pseudo_labels=per_case("results/{dataset}/pseudo_labels/{case}.nii.gz", "train", labelled=True),
-        labels=per_case("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),
+        masks=cases.each("results/{dataset}/sam_masks/{case}", "train", labelled=True),
+        rois=cases.each("results/{dataset}/rois/{case}.csv", "train", labelled=True),
+        pseudo_labels=cases.each("results/{dataset}/pseudo_labels/{case}.nii.gz", "train", labelled=True),
+        labels=cases.each("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),
     output:
         ious="results/{dataset}/tables/roi_ious.csv",
     log:
@@ -221,15 +158,15 @@ rule roi_ious:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=by_size(2000, 100, largest_volume),
-        runtime=by_size(30, 10, largest_volume),
+        mem_mb=requests.by_largest_volume(2000, 100),
+        runtime=requests.by_largest_volume(30, 10),
     params:
         code=code("roi_ious"),
     script:
         "../workflow_scripts/roi_ious.py"
 
 
-# From the table of ROIs alone: other thresholds cost seconds.
+# Made from the table of ROIs alone, so other thresholds take seconds.
 rule precision_table:
     input:
         ious="results/{dataset}/tables/roi_ious.csv",
@@ -254,27 +191,19 @@ rule precision_table:
         mem_mb=1000,
         runtime=15,
     params:
-        thresholds=setting("evaluation.thresholds"),
+        thresholds=settings.value("evaluation.thresholds"),
         code=code("precision_table"),
     script:
         "../workflow_scripts/precision_table.py"
 
 
-def diagnosed_refinement(wildcards):
-    """The refined labels, where the networks learn from them."""
-    if setting("training.targets")(wildcards) != "refined_labels":
-        return {}
-    pattern = "results/{dataset}/refined_labels/{case}.nii.gz"
-    return {"refined_labels": per_case(pattern, "train", labelled=True)(wildcards)}
-
-
-# Which step limits the pseudo-labels, where training volumes have labels.
+# Which step limits the pseudo-labels; needs labelled training cases.
 rule diagnosis:
     input:
-        unpack(diagnosed_refinement),
-        masks=per_case("results/{dataset}/sam_masks/{case}", "train", labelled=True),
-        rois=per_case("results/{dataset}/rois/{case}.csv", "train", labelled=True),
-        labels=per_case("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),
+        unpack(stages.refined_labels),
+        masks=cases.each("results/{dataset}/sam_masks/{case}", "train", labelled=True),
+        rois=cases.each("results/{dataset}/rois/{case}.csv", "train", labelled=True),
+        labels=cases.each("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),
         assignments="results/{dataset}/clusters/assignments.csv",
         target="results/{dataset}/clusters/target.json",
     output:
@@ -294,25 +223,20 @@ rule diagnosis:
         "../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=by_size(4000, 100, largest_volume),
-        runtime=by_size(30, 10, largest_volume),
+        mem_mb=requests.by_largest_volume(4000, 100),
+        runtime=requests.by_largest_volume(30, 10),
     params:
-        cases=labelled_training_cases,
-        target=section("target"),
+        cases=cases.labelled_training_names,
+        target=settings.section("target"),
         code=code("diagnosis"),
     script:
         "../workflow_scripts/diagnosis.py"
 
 
-def finished_results(wildcards):
-    """What ends each branch of a data set's run; the cost of its stages is known after them."""
-    return [path for name in MAIN for path in products(wildcards.dataset, name)]
-
-
-# Wall time and peak memory of the stages.
+# Wall time and peak memory of each stage.
 rule stages_table:
     input:
-        finished_results,
+        targets.of_dataset,
     output:
         "results/{dataset}/tables/stages.csv",
     log:

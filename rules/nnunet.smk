@@ -1,15 +1,14 @@
-# nnU-Net, where it is installed: a data set in its format, its training, its predictions.
-NNUNET_DATASET = "Dataset501_{dataset}"  # nnU-Net wants the number and the name
+# nnU-Net, if it is installed: export of the data set, training, prediction.
 
 
-# The labelled training cases in nnU-Net's format: made whether or not nnU-Net is installed. Test
-# volumes are not among them, or each new one would train anew.
+# The labelled training cases in nnU-Net's format, which does not need nnU-Net. Test volumes are left out,
+# because each new one would retrain the network. The number in the folder's name is required.
 rule nnunet_export:
     input:
-        images=per_case("results/{dataset}/volumes/{case}.nii.gz", "train", labelled=True),
-        labels=per_case("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),
+        images=cases.each("results/{dataset}/volumes/{case}.nii.gz", "train", labelled=True),
+        labels=cases.each("results/{dataset}/labels/{case}.nii.gz", "train", labelled=True),
     output:
-        directory(f"results/{{dataset}}/nnunet/raw/{NNUNET_DATASET}"),
+        directory("results/{dataset}/nnunet/raw/Dataset501_{dataset}"),
     log:
         "logs/{dataset}/nnunet_export.log",
     benchmark:
@@ -43,7 +42,7 @@ rule nnunet_train:
         runtime=2880,
         gpu=1,
     params:
-        settings=setting("baselines.nnunet"),
+        settings=settings.value("baselines.nnunet"),
         code=code("nnunet_train"),
     script:
         "../workflow_scripts/nnunet_train.py"
@@ -64,8 +63,8 @@ rule nnunet_predict:
         "../envs/baselines.yaml"
     threads: 2
     resources:
-        mem_mb=by_size(8000, 200),
-        runtime=by_size(15, 10),
+        mem_mb=requests.by_volume(8000, 200),
+        runtime=requests.by_volume(15, 10),
         gpu=1,
     params:
         code=code("nnunet_predict"),

@@ -1,27 +1,12 @@
-# What the results were made from, for the paper's supplement and for whoever doubts them.
+# What the results were made from: code, software, settings, threads, and checksums of data and weights.
 
 
-def raw_files(wildcards):
-    """The sample sheet's images and labels."""
-    found = samples(wildcards.dataset)
-    return [str(file) for sample in found for file in (sample.image, sample.label) if file]
-
-
-def checkpoints_used(wildcards):
-    """SAM's and DINO's, where they are files: one from timm's hub is named in the settings."""
-    return [path for path in (sam_weights_of(wildcards), dino_weights_of(wildcards)) if path]
-
-
-def all_settings(wildcards):
-    return settings(wildcards.dataset)
-
-
-# After the last stage, so that it is written again whenever anything was.
+# It depends on the last stage, so that any new result renews it.
 rule provenance:
     input:
         stages="results/{dataset}/tables/stages.csv",
-        files=ancient(raw_files),
-        weights=ancient(checkpoints_used),
+        files=ancient(cases.source_files),
+        weights=ancient(weights.used),
     output:
         provenance=report(
             "results/{dataset}/provenance.json",
@@ -40,7 +25,8 @@ rule provenance:
         mem_mb=500,
         runtime=60,
     params:
-        settings=all_settings,
+        settings=stages.all_settings,
+        threads=stages.threads,
         code=code("provenance"),
     script:
         "../workflow_scripts/provenance.py"

@@ -1,11 +1,11 @@
-# Pseudo-labels learnt once more, from SAM's features and images, across volumes: for `training.targets`.
+# Labels of each volume by decoders that learned from the others, for `training.label_source`. Not in the paper.
 
 
 rule refinement:
     input:
-        volumes=per_case("results/{dataset}/volumes/{case}.nii.gz", "train"),
-        sam_features=per_case("results/{dataset}/sam_features/{case}.npy", "train"),
-        pseudo_labels=per_case("results/{dataset}/pseudo_labels/{case}.nii.gz", "train"),
+        volumes=cases.each("results/{dataset}/volumes/{case}.nii.gz", "train"),
+        sam_features=cases.each("results/{dataset}/sam_features/{case}.npy", "train"),
+        pseudo_labels=cases.each("results/{dataset}/pseudo_labels/{case}.nii.gz", "train"),
     output:
         networks="results/{dataset}/refinement/networks.pt",
     log:
@@ -14,15 +14,16 @@ rule refinement:
         "results/{dataset}/benchmarks/refinement.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 2
+    threads: settings.value("training.threads")
     resources:
-        mem_mb=by_size(4000, 10, training_volumes_in_all),
-        runtime=by_size(30, 1, training_volumes_in_all),
+        mem_mb=requests.by_training_set(4000, 10),
+        runtime=requests.by_training_set(30, 1),
     params:
-        cases=training_case_names,
-        seed=setting("clustering.seed"),
-        smooth_z=setting("prediction.smooth_z"),
-        field_of_view=setting("sam.field_of_view"),
+        cases=cases.training_names,
+        threads=settings.value("training.threads"),
+        seed=settings.value("clustering.seed"),
+        smooth_z=settings.value("prediction.smooth_z"),
+        field_of_view=settings.value("sam.field_of_view"),
         code=code("refinement"),
     script:
         "../workflow_scripts/refinement.py"
@@ -43,11 +44,11 @@ rule refined_label:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=by_size(2000, 50),
-        runtime=by_size(5, 1),
+        mem_mb=requests.by_volume(2000, 50),
+        runtime=requests.by_volume(5, 1),
     params:
-        field_of_view=setting("sam.field_of_view"),
-        largest_component=setting("prediction.largest_component"),
+        field_of_view=settings.value("sam.field_of_view"),
+        largest_component=settings.value("prediction.largest_component"),
         code=code("refined_label"),
     script:
         "../workflow_scripts/refined_label.py"

@@ -1,4 +1,4 @@
-"""Example ROIs of each cluster, the target cluster framed."""
+"""Example ROIs of each cluster, with a frame around the target cluster."""
 
 from umsam.jobs import job
 

@@ -1,4 +1,4 @@
-"""What each step of the pseudo-labels costs, with what comes after it done by an oracle."""
+"""The DSC that each step of the pseudo-labels loses, if an oracle did everything after that step."""
 
 from umsam.jobs import job
 
@@ -17,7 +17,7 @@ with job(snakemake):
         measured_slices,
     )
     from umsam.evaluation.write import write_table
-    from umsam.numbers import as_number
+    from umsam.numbers import parse_number
     from umsam.data.masks import read_slice_masks, slice_file
     from umsam.pseudo_labels.pseudo_labels import read_links
     from umsam.pseudo_labels.shape_priors import read_rois
@@ -25,7 +25,7 @@ with job(snakemake):
     inputs, settings = snakemake.input, snakemake.params.target
     target = json.loads(Path(inputs.target).read_text())["cluster"]
     assigned = pd.read_csv(inputs.assignments, dtype={"case": str}, keep_default_na=False)
-    select, prior = settings["select"], as_number(settings["prior"])
+    select, prior = settings["select"], parse_number(settings["prior"])
     tables, refined, links, pixels, positive = [], [], {}, {}, 0
     refined_labels = inputs.get("refined_labels", [None] * len(inputs.labels))
     for case, masks, path, label, refined_label in zip(
@@ -40,10 +40,11 @@ with job(snakemake):
         pixels[case] = int(label.sum())
         positive += int(label.any(axis=(1, 2)).sum())
         rois = read_rois(path)
-        links[case] = read_links(masks, rois[rois["valid"]], select)
+        links[case] = read_links(masks, rois[rois["valid"]]) if select == "continuous" else {}
         for z, of_slice in rois.groupby("slice"):
-            found = read_slice_masks(slice_file(masks, z)).masks
-            tables.append(measured_rois(found, of_slice, label[z]))
+            tables.append(
+                measured_rois(read_slice_masks(slice_file(masks, z)).masks, of_slice, label[z])
+            )
         if refined_label:
             refined.append(measured_slices(case, read_array(refined_label) > 0, label))
     keys = ["case", "slice", "index"]
@@ -54,12 +55,13 @@ with job(snakemake):
     table = diagnosis(rois, pixels, positive, target, select, prior, links, of_slices)
     table.insert(0, "dataset", snakemake.wildcards.dataset)
     notes = [
-        "Each row is the training volumes' DSC when an oracle that sees the labels does what comes "
-        "after that step: it takes the best ROI of each slice and the best cluster. The row of the "
-        "target cluster is the pseudo-labels as they are.",
-        "The largest loss names the knob. What the network then makes of it: Fig. 3b and Table 1.",
+        "Each row is the DSC of the training volumes if an oracle that sees the labels did everything "
+        "after that step: it takes the best cluster and the best ROI of each slice. The row of the "
+        "target cluster is the DSC of the pseudo-labels.",
+        "The largest loss shows which setting to change. For the effect of training see Fig. 3b and "
+        "Table 1.",
     ]
     if of_slices is not None:
-        notes.insert(1, "The refined labels are learnt from the pseudo-labels of other volumes.")
+        notes.insert(1, "Refined labels are learned from the pseudo-labels of the other volumes.")
     title = f"{snakemake.wildcards.dataset}: what limits the pseudo-labels"
     logging.info("%s", write_table(snakemake.output, table, diagnosis_text, title, notes))

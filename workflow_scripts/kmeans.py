@@ -1,50 +1,25 @@
-"""K-means over the training ROIs' features, and the choice of the target cluster."""
+"""K-means over the features of the training ROIs."""
 
 from umsam.jobs import job
 
 with job(snakemake):
-    import json
     import logging
 
     import pandas as pd
 
+    from umsam.data.orientation import warn_of_mirrored_volumes
     from umsam.files import atomic_write
-    from umsam.numbers import as_number
-    from umsam.pseudo_labels.assignments import assignments, training_features
-    from umsam.pseudo_labels.clustering import knee
+    from umsam.pseudo_labels.assignments import roi_files, training_features
     from umsam.pseudo_labels.feature_space import save_kmeans
+    from umsam.pseudo_labels.knee import knee
     from umsam.pseudo_labels.streamed_kmeans import fit_streamed
-    from umsam.pseudo_labels.target import (
-        choose_target,
-        counts_and_sums,
-        mean_continuity,
-        target_record,
-    )
 
-    settings, target_settings = snakemake.params.clustering, snakemake.params.target
-    attribute, prior = target_settings["attribute"], as_number(target_settings["prior"])
-    cases = snakemake.params.cases
-    curve = pd.read_csv(snakemake.input.curve)
-    space, features = training_features(cases, snakemake.input.features, settings["space"])
-    k = knee(curve) if settings["k"] == "auto" else settings["k"]
+    inputs, settings = snakemake.input, snakemake.params.clustering
+    warn_of_mirrored_volumes(inputs.volumes)
+    files = roi_files(snakemake.params.cases, inputs.features, inputs.rois)
+    space, features = training_features(files, settings["space"])
+    k = knee(pd.read_csv(inputs.curve)) if settings["k"] == "auto" else settings["k"]
     clusters = fit_streamed(features, k, settings["n_init"], settings["seed"], settings["max_rois"])
-
-    def assigned():
-        """Of each training case the clusters of its ROIs, read anew."""
-        splits, files = ["train"] * len(cases), snakemake.input.features
-        return assignments(cases, splits, files, clusters.centroids, attribute, space)
-
-    counts, sums = counts_and_sums(assigned(), clusters.k)
-    continuity = None
-    if target_settings["choose_by"] == "evidence":
-        folders = dict(zip(cases, snakemake.input.masks, strict=True))
-        continuity = mean_continuity(assigned(), folders, clusters.k)
-    near_tie = target_settings["near_tie"]
-    target = choose_target(counts, sums, prior, near_tie, attribute, continuity)
-
     with atomic_write(snakemake.output.kmeans) as path:
         save_kmeans(path, clusters.centroids, clusters.inertia, space)
-    with atomic_write(snakemake.output.target) as path:
-        record = target_record(target, clusters, curve, attribute, prior)
-        path.write_text(json.dumps(record, indent=2) + "\n")
-    logging.info("%d training ROIs in %d clusters; %s", counts.sum(), clusters.k, target.reason)
+    logging.info("%d clusters, sum of squared errors %.6g", clusters.k, clusters.inertia)

@@ -3,21 +3,20 @@
 from umsam.jobs import job
 
 with job(snakemake):
-    import json
     import logging
     import time
-    from pathlib import Path
 
     from umsam.baselines.kmeans import best_cluster, cluster_feature_maps, cluster_intensity
     from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
+    from umsam.pseudo_labels.feature_space import read_kmeans
 
     volume = read_volume(snakemake.input.volume)
     label = read_array(snakemake.input.label) > 0
     clustering, seed = snakemake.params.clustering, snakemake.params.seed
     k = clustering["k"]
     if k == "auto":
-        k = json.loads(Path(snakemake.input.target).read_text())["k"]
+        k = len(read_kmeans(snakemake.input.kmeans)[0])
 
     if snakemake.wildcards.method == "kmeans_dino":
         from umsam.devices import default_device

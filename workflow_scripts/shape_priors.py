@@ -1,4 +1,4 @@
-"""Shape priors on the ROIs of one volume (eq. 3): what each measures, and which are valid."""
+"""Shape priors for the ROIs of one volume (eq. 3): the attributes of each ROI, and whether it is valid."""
 
 from umsam.jobs import job
 
@@ -24,7 +24,7 @@ with job(snakemake):
         )
         for z in range(len(volume.array))
     ]
-    # Tables without a row would only blur the columns' types.
+    # Empty tables are left out, because they have no column types.
     rois = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
     with atomic_write(snakemake.output.rois) as path:
         rois.to_csv(path, index=False)

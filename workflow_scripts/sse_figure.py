@@ -10,7 +10,9 @@ with job(snakemake):
 
     from umsam.figures.sse import sse_figure
     from umsam.figures.style import save
+    from umsam.pseudo_labels.knee import knee
 
-    target = json.loads(Path(snakemake.input.target).read_text())
-    figure = sse_figure(pd.read_csv(snakemake.input.curve), target["knee"], target["k"])
+    curve = pd.read_csv(snakemake.input.curve)
+    k = json.loads(Path(snakemake.input.target).read_text())["k"]
+    figure = sse_figure(curve, knee(curve), k)
     save(figure, snakemake.output, snakemake.params.figures["dpi"])

@@ -103,7 +103,7 @@ def small(login: Login) -> Login:
     sheet = "\n".join(["case\timage\tlabel\tsplit", *rows, ""])
     (login.path / "resources/small.tsv").write_text(sheet)
     (login.path / "small.yaml").write_text(SMALL)
-    profile = login.path / "profiles/slurm/config.yaml"
+    profile = login.path / "profiles/slurm/profile.yaml"
     assert "  rois: 4\n" in profile.read_text()
     profile.write_text(profile.read_text().replace("  rois: 4\n", "  rois: 1\n"))
     return login

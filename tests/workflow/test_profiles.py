@@ -14,7 +14,7 @@ from snakemake.profiles import ProfileConfigFileParser
 from umsam.models.sam import MODELS
 
 ROOT = Path(__file__).parents[2]
-SLURM = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+SLURM = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
 RULES = {
     block.split()[1].rstrip(":"): block
     for path in (ROOT / "rules").glob("*.smk")
@@ -142,7 +142,7 @@ def test_gpu_stages_ask_slurm_for_a_gpu_and_the_others_do_not(on_slurm):
 
 
 def test_the_gres_form_is_one_commented_line_away(planned, shared_checkout):
-    path = shared_checkout.path / "profiles/slurm/config.yaml"
+    path = shared_checkout.path / "profiles/slurm/profile.yaml"
     before = path.read_text()
     of_gpu, of_gres = (
         "  everything_mode: &gpu_job {gpu: 1} #",
@@ -164,7 +164,7 @@ def test_the_gres_form_is_one_commented_line_away(planned, shared_checkout):
 )
 def test_the_local_profile_counts_gpus_and_works_without_one(visible, gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    path = ROOT / "profiles/local/config.yaml"
+    path = ROOT / "profiles/local/profile.yaml"
     with open(path) as file:
         limits = dict(
             pair.split("=") for pair in ProfileConfigFileParser().parse(file)["resources"]

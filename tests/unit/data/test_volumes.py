@@ -10,10 +10,8 @@ from umsam.data.volumes import (
     Volume,
     check_slice_axis,
     grid_differences,
-    orientation,
     read_label,
     read_volume,
-    turned_against_each_other,
     write_volume,
 )
 from umsam.errors import InputError
@@ -299,26 +297,3 @@ def test_a_file_cut_short_is_refused_however_it_is_spelt(tmp_path, name):
     (tmp_path / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=rf"{name}: not usable.*(cut short|expected)"):
         read_volume(tmp_path / name)
-
-
-@pytest.mark.parametrize("name", ["LPS", "RAS", "LAS", "PIR", "LIP"])
-def test_the_orientation_is_the_one_that_itk_turns_to(tmp_path, name):
-    image = sitk.DICOMOrient(sitk.Image([6, 5, 4], sitk.sitkInt16), name)
-    sitk.WriteImage(image, str(tmp_path / "a.nii.gz"))
-    assert orientation(tmp_path / "a.nii.gz") == name
-
-
-@pytest.mark.parametrize(
-    ("orientations", "turned"),
-    [
-        (["LPS", "LPS"], {}),
-        (["LPS", "LAS", "LPS"], {"LPS": 2, "LAS": 1}),
-        (["LPS", "RPS"], {"LPS": 1, "RPS": 1}),
-        (["LPS", "LPI"], {}),  # slices from below, not from above
-        (["LPS", "PIR"], {}),  # axial and sagittal
-        (["LPS", "PIR", "PSR"], {"LPS": 1, "PIR": 1, "PSR": 1}),
-        ([], {}),
-    ],
-)
-def test_volumes_stored_mirrored_against_each_other_are_counted(orientations, turned):
-    assert turned_against_each_other(orientations) == turned

@@ -7,8 +7,6 @@ order (x, y, z): nothing here computes with them, they only travel to the files 
 import logging
 import os
 import tempfile
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +20,6 @@ from umsam.files import atomic_write
 log = logging.getLogger(__name__)
 
 FORMATS = (".nii", ".nii.gz", ".mhd", ".mha", ".nrrd", ".nhdr")
-
-AXIS = {"L": "x", "R": "x", "A": "y", "P": "y", "S": "z", "I": "z"}  # of the patient
 
 # Two grids are the same one when they differ by no more than what headers lose to rounding.
 SPACING_TOLERANCE = 1e-3  # share of the spacing
@@ -128,27 +124,6 @@ def check_slice_axis(path: str | Path, volume: Volume) -> None:
                 f"this file's lie along the {axis}, {through:.3g} mm apart, and would be cut into "
                 "strips. Store them along the third: SimpleITK.PermuteAxes, or export again."
             )
-
-
-def orientation(path: str | Path) -> str:
-    """Which way the axes x, y and z of a volume run, in letters such as LPS; from the header."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    direction = reader.GetDirection()
-    return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(direction)
-
-
-def turned_against_each_other(orientations: Iterable[str]) -> dict[str, int]:
-    """Orientation -> number of volumes, where slices of one kind are stored mirrored in some.
-
-    Axial slices beside sagittal ones are no mirror images. Empty: all of a kind are stored alike.
-    """
-    counts = Counter(orientations)
-    ways: dict[str, set[str]] = {}
-    for name in counts:
-        ways.setdefault("".join(AXIS[letter] for letter in name[:2]), set()).add(name[:2])
-    return dict(counts) if any(len(each) > 1 for each in ways.values()) else {}
 
 
 def grid_differences(a: Volume, b: Volume) -> list[str]:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from umsam.checksums import check_sha256
 from umsam.data.intensity import IMAGENET_MEAN, IMAGENET_STD, to_rgb_uint8
-from umsam.errors import InputError, short
+from umsam.errors import InputError, one_line
 from umsam.models.matmul_precision import matmul_precision
 
 IMAGE_SIZE = {"compact": 224}
@@ -114,6 +114,24 @@ def feature_maps(
     return np.concatenate(maps)
 
 
+def to_half(maps: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Feature maps in half of the memory, for the disk.
+
+    Raises
+    ------
+    InputError
+        A feature is beyond the range of float16.
+    """
+    with np.errstate(over="ignore"):
+        halves = maps.astype(np.float16)
+    if not np.isfinite(halves).all():
+        raise InputError(
+            f"dino: features of up to {np.abs(maps).max():.3g} do not fit in float16. Use another "
+            "dino.model or dino.checkpoint."
+        )
+    return halves
+
+
 def _tokens(dino: Dino, pixels: Tensor) -> Tensor:
     """[B, 3, H, W] in [0, 1] to [B, D, h, w]."""
     h, w = dino.grid(*pixels.shape[-2:])
@@ -165,7 +183,7 @@ def _load_checkpoint(network: nn.Module, name: str, path: Path) -> None:
         network.load_state_dict(fitting)
     except Exception as error:  # a foreign file fails in timm's conversion in its own ways
         raise InputError(
-            f"{path}: does not hold the weights of {name!r} ({short(error)}). Set dino.checkpoint "
+            f"{path}: does not hold the weights of {name!r} ({one_line(error)}). Set dino.checkpoint "
             "to the file of that model, or dino.model to the timm name that fits the file."
         ) from error
 

@@ -14,6 +14,11 @@ WITHOUT_EFFECT = {"umsam/jobs.py", "umsam/errors.py"}
 """Modules that no result depends on: how a job logs, and what a user's mistake is called."""
 
 
+def script_hash(name: str, scripts: str | Path) -> str:
+    """Hash of the script `name` in the folder `scripts`, for the parameter `code` of a rule."""
+    return code_hash(Path(scripts) / f"{name}.py", scripts)
+
+
 def code_hash(script: str | Path, root: str | Path) -> str:
     """Hash of `script` and, followed through, of every module under `root` that it imports.
 

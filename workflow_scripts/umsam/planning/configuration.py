@@ -1,13 +1,15 @@
-"""Settings of a data set: the defaults, what it is `like`, and what it states itself; checked."""
+"""The settings of a data set: defaults, what it is `like`, and what it states itself; checked."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from umsam.errors import InputError
-from umsam.numbers import as_number
+from umsam.numbers import parse_number
+from umsam.planning.wildcards import Wildcards
 
 SECTIONS = (
     "intensity",
@@ -22,37 +24,155 @@ SECTIONS = (
     "evaluation",
     "figures",
 )
+# Section -> former key -> what to write instead.
+RENAMED = {
+    "clustering": {
+        "rim": "rim_width",
+        "whiten": "pca_components",
+        "position": "position_weight",
+        "centre": "centre_per_volume",
+    },
+    "training": {
+        "targets": "label_source",
+        "crop": "patch_size",
+        "noise_sd": "noise_std",
+        "noise_p": "noise_prob",
+        "feature_unit": "feature_scale",
+        "empty_slices": "empty_slice_fraction",
+        "weight_average": "ema_decay",
+    },
+    "weights": {"model": "hub", "files": "sha256"},
+}
+REMOVED = {"dino": ("adapt", "adapt_steps")}
+ORDERED = (
+    ("intensity", "lower_percentile", "upper_percentile"),
+    ("shape_priors", "v_min", "v_max"),
+    ("shape_priors", "a_min", "a_max"),
+    ("shape_priors", "x_min", "x_max"),
+    ("shape_priors", "y_min", "y_max"),
+)
 
 
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+class Settings:
+    """The configuration of a run, complete and checked.
+
+    Parameters
+    ----------
+    config
+        What the user states, in files and on the command line.
+    root
+        Folder of the workflow, which holds config.yaml, resources/ and schemas/.
+
+    Raises
+    ------
+    InputError
+        A key is unknown, a value is impossible, or settings contradict each other.
+    """
+
+    def __init__(self, config: Mapping[str, Any], root: str | Path) -> None:
+        self.root = Path(root)
+        self.config = with_defaults(config, self.root)
+        check(self.config, self.root / "schemas/config.schema.yaml")
+        self.of = cache(self._resolve)
+        for dataset in self.run:
+            self.of(dataset)
+
+    @property
+    def run(self) -> list[str]:
+        """The data sets to run."""
+        return self.config["run"]
+
+    @property
+    def datasets(self) -> Mapping[str, Mapping[str, Any]]:
+        """The blocks of all configured data sets."""
+        return self.config["datasets"]
+
+    def _resolve(self, dataset: str) -> dict[str, Any]:
+        settings = resolve(self.config, dataset)
+        check_resolved(settings, dataset)
+        return settings
+
+    def section(self, name: str) -> Callable[[Wildcards], Any]:
+        """A function of the wildcards that gives one section of the data set's settings."""
+        return lambda wildcards: self.of(wildcards.dataset)[name]
+
+    def value(self, path: str) -> Callable[[Wildcards], Any]:
+        """The same for one value, by a dotted path such as clustering.k."""
+
+        def value(wildcards: Wildcards) -> Any:
+            result: Any = self.of(wildcards.dataset)
+            for key in path.split("."):
+                result = result[key]
+            return result
+
+        return value
+
+    def shipped(self, file: str) -> str:
+        """Path of a file of the workflow, seen from the working directory."""
+        return shipped_path(file, self.root)
+
+
+def shipped_path(file: str, root: Path) -> str:
+    """`file` itself where `root` is the working directory, else its path below `root`."""
+    return file if root.resolve() == Path.cwd() else str(root / file)
+
+
+def with_defaults(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The defaults of config.yaml and the data sets of resources/datasets, with `config` over them.
+
+    A shipped data set's own files are found from any working directory.
+    """
+    datasets = {}
+    for path in sorted((root / "resources/datasets").glob("*.yaml")):
+        block = read_yaml(path)
+        for place in (block, block.get("baselines", {})):
+            for key in ("samples", "descriptions"):
+                if place.get(key) and (root / place[key]).is_file():
+                    place[key] = shipped_path(place[key], root)
+        datasets[path.stem] = block
+    complete = merge(merge(read_yaml(root / "config.yaml"), {"datasets": datasets}), config)
+    if isinstance(complete.get("run"), str):
+        complete["run"] = complete["run"].split(",")
+    return complete
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The content of a YAML file, by the fast parser where PyYAML has it."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (safe)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the values of `over`; mappings merge key by key, everything else replaces."""
     result = deepcopy(dict(base))
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else deepcopy(value)
+        result[key] = merge(result[key], value) if both else deepcopy(value)
     return result
 
 
 def resolve(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
     """The complete settings of one data set.
 
-    The sections at the top of the configuration are the defaults; a block ``like: other`` starts
-    from the science of `other` (never from its files: `samples`, `data_root` and `phantom` are
-    each data set's own), and what the block states itself comes last.
+    The sections at the top of the configuration are the defaults. A block with ``like: other``
+    starts from the sections of `other`, but not from its files: `samples`, `data_root` and `phantom`
+    belong to one data set. What the block states itself comes last.
 
     Raises
     ------
     InputError
-        The data set, or one that it is like, has no block; or the chain goes round in a circle.
+        The data set, or one that it is like, has no block, or the chain of `like` is a circle.
     """
     datasets = config["datasets"]
     chain: list[str] = []
     name: str | None = dataset
     while name is not None:
         if name not in datasets:
-            asked = f"datasets.{chain[-1]}.like" if chain else "run"
+            key = f"datasets.{chain[-1]}.like" if chain else "run"
             raise InputError(
-                f"configuration: {asked} names the data set {name!r}, which has no block under "
+                f"configuration: {key} names the data set {name!r}, which has no block under "
                 f"datasets:{_suggestion(name, datasets)}. Blocks: {', '.join(sorted(datasets))}."
             )
         if name in chain:
@@ -64,74 +184,62 @@ def resolve(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
 
     settings: dict[str, Any] = {section: deepcopy(config[section]) for section in SECTIONS}
     for ancestor in reversed(chain):
-        science = {key: value for key, value in datasets[ancestor].items() if key in SECTIONS}
-        settings = merged(settings, science)
+        stated = {key: value for key, value in datasets[ancestor].items() if key in SECTIONS}
+        settings = merge(settings, stated)
     own = {key: value for key, value in datasets[dataset].items() if key not in SECTIONS}
-    return _in_order({**settings, **own})
+    return _sort_keys({**settings, **own})
 
 
-def _in_order(value: Any) -> Any:
-    """Mappings with sorted keys: what is equal then also looks equal, to whoever compares text."""
+def _sort_keys(value: Any) -> Any:
+    """Mappings with sorted keys, so that equal settings have equal text."""
     if isinstance(value, Mapping):
-        return {key: _in_order(value[key]) for key in sorted(value)}
+        return {key: _sort_keys(value[key]) for key in sorted(value)}
     return value
 
 
 def check(config: Mapping[str, Any], schema_file: str | Path) -> None:
-    """Check the configuration against its (closed) JSON schema.
+    """Check the configuration against its JSON schema, which admits no unknown key.
 
     Raises
     ------
     InputError
-        Every key that is unknown or has a value that cannot be meant, one line each.
+        Names every unknown key and every impossible value, one line each.
     """
     import jsonschema
-    import yaml
 
-    schema = yaml.safe_load(Path(schema_file).read_text())
-    errors = sorted(
-        jsonschema.Draft202012Validator(schema).iter_errors(config), key=lambda e: list(e.path)
-    )
+    validator = jsonschema.Draft202012Validator(read_yaml(schema_file))
+    errors = sorted(validator.iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
         lines = "\n".join(f"  - {_explain(error)}" for error in errors)
         raise InputError(
-            f"configuration: {len(errors)} value(s) to correct (config.yaml, or the file or "
+            f"configuration: {len(errors)} value(s) to correct (in config.yaml, or in the file or "
             f"--config option that overrides it):\n{lines}"
         )
 
 
-ORDERED = (
-    ("intensity", "lower_percentile", "upper_percentile"),
-    ("shape_priors", "v_min", "v_max"),
-    ("shape_priors", "a_min", "a_max"),
-    ("shape_priors", "x_min", "x_max"),
-    ("shape_priors", "y_min", "y_max"),
-)
-
-
 def check_resolved(settings: Mapping[str, Any], dataset: str) -> None:
-    """Check that resolved settings fit together.
+    """Check that the settings of a data set agree with each other.
 
     Raises
     ------
     InputError
-        A lower bound does not lie below its upper bound, or a key asks for what another one rules
-        out. Names both keys, their values and the data set.
+        A lower bound is not below its upper bound, or one key rules out the value of another. Names
+        both keys, their values and the data set.
     """
     sam = settings["sam"]
     if sam["generator"] == "reference" and sam["precision"] != "fp32":
         raise InputError(
             f"configuration: for the data set {dataset!r}, sam.precision is {sam['precision']}, "
-            "but sam.generator: reference computes in fp32 alone. Use generator: fast, or fp32."
+            "but sam.generator: reference only computes in fp32. Use generator: fast, or fp32."
         )
     pairs = [
         (f"{section}.{low}", settings[section][low], f"{section}.{high}", settings[section][high])
         for section, low, high in ORDERED
     ]
-    pairs.append(("clustering.sse_k[0]", settings["clustering"]["sse_k"][0],
-                  "clustering.sse_k[1]", settings["clustering"]["sse_k"][1]))  # fmt: skip
+    first, last = settings["clustering"]["sse_k"]
+    pairs.append(("clustering.sse_k[0]", first, "clustering.sse_k[1]", last))
     for low, low_value, high, high_value in pairs:
-        if as_number(low_value) >= as_number(high_value):
+        if parse_number(low_value) >= parse_number(high_value):
             raise InputError(
                 f"configuration: for the data set {dataset!r}, {low} ({low_value}) must be below "
                 f"{high} ({high_value})."
@@ -139,15 +247,25 @@ def check_resolved(settings: Mapping[str, Any], dataset: str) -> None:
 
 
 def _explain(error: Any) -> str:
+    """One line on a violation of the schema."""
     where = ".".join(str(part) for part in error.path) or "top level"
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         unknown = sorted(set(error.instance) - set(known))
-        hints = "; ".join(f"unknown key {key!r}{_suggestion(key, known)}" for key in unknown)
-        return f"{where}: {hints}"
+        return f"{where}: {'; '.join(_explain_key(error.path, key, known) for key in unknown)}"
     if error.validator in ("anyOf", "oneOf") and "description" in error.schema:
         return f"{where}: {error.instance!r} is not {error.schema['description']}"
     return f"{where}: {error.message}"
+
+
+def _explain_key(path: Iterable[Any], key: str, known: Iterable[str]) -> str:
+    """What to do about an unknown key: its present name, or one that looks like it."""
+    for section in path:
+        if new := RENAMED.get(section, {}).get(key):
+            return f"the key {key!r} is called {new!r}"
+        if key in REMOVED.get(section, ()):
+            return f"the key {key!r} does not exist any more: delete it"
+    return f"unknown key {key!r}{_suggestion(key, known)}"
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -1,30 +1,39 @@
-"""Features of the ROIs as K-means sees them, and the cluster that each ROI falls in.
+"""The features of the ROIs as K-means sees them, and the cluster of each ROI.
 
-Without scikit-learn, whose import costs more than a volume's assignments.
+This module does without scikit-learn, whose import takes longer than the assignments of a volume.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from umsam.errors import InputError
 from umsam.pseudo_labels.feature_space import Batches, FeatureSpace, fit_space
+from umsam.pseudo_labels.roi_features import read_roi_features
+from umsam.pseudo_labels.shape_priors import read_rois, read_valid_rois, rejections
 
-ASSIGNMENT_COLUMNS = [
-    "case",
-    "split",
-    "slice",
-    "index",
-    "cluster",
-    "distance",
-    "attribute",
-]
-ROI_FEATURE_COLUMNS = ["slice", "index", "aspect_ratio", "area_mm2", "x", "y"]
+ASSIGNMENT_COLUMNS = ["case", "split", "slice", "index", "cluster", "distance", "attribute"]
 AS_POOLED = FeatureSpace()
+
+
+class RoiFiles(NamedTuple):
+    """What is known of the ROIs of a case: their pooled features and their table."""
+
+    case: str
+    features: str | Path
+    rois: str | Path
+
+
+def roi_files(
+    cases: Sequence[str], features: Sequence[str | Path], rois: Sequence[str | Path]
+) -> list[RoiFiles]:
+    """The files of each case, sorted by case: no fit depends on the order of the sample sheet."""
+    return sorted(RoiFiles(*files) for files in zip(cases, features, rois, strict=True))
 
 
 def assign(
@@ -37,46 +46,71 @@ def assign(
     return distances.argmin(axis=1), distances.min(axis=1)
 
 
-def read_roi_features(
-    path: str | Path, space: FeatureSpace = AS_POOLED
-) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-    """The valid ROIs of a case, by slice and index, and their features as K-means sees them.
-
-    Columns slice, index and the attributes that the target can be chosen by.
-    """
-    with np.load(path, allow_pickle=False) as file:
-        table = pd.DataFrame({name: file[name] for name in ROI_FEATURE_COLUMNS})
-        features = space(file["features"], table[["x", "y"]].to_numpy())
-    order = table.sort_values(["slice", "index"]).index.to_numpy()
-    return table.iloc[order].reset_index(drop=True), features[order]
-
-
-def in_order(cases: Sequence[str], files: Sequence[str]) -> list[str]:
-    """Files sorted by case: a fit does not depend on the order of the sample sheet."""
-    return [file for _, file in sorted(zip(cases, files, strict=True))]
+def read_features(files: RoiFiles, space: FeatureSpace = AS_POOLED) -> NDArray[np.float64]:
+    """Features [N, d] of the valid ROIs of a case as K-means sees them, by slice and index."""
+    pooled = read_roi_features(files.features)
+    place = np.zeros((len(pooled), 2))
+    if space.position_weight:
+        place = read_valid_rois(files.rois)[["x", "y"]].to_numpy()
+        check_rows(files, len(place), len(pooled))
+    return space(pooled, place)
 
 
 def training_features(
-    cases: Sequence[str], files: Sequence[str], settings: Mapping[str, Any]
+    files: Sequence[RoiFiles], settings: Mapping[str, Any]
 ) -> tuple[FeatureSpace, Batches]:
-    """The space fitted on the training cases (`fit_space`), and their features in it."""
-    ordered = in_order(cases, files)
-    space = fit_space(lambda: (read_roi_features(file)[1] for file in ordered), settings)
-    return space, lambda: (read_roi_features(file, space)[1] for file in ordered)
+    """The space fitted to the training cases (`fit_space`), and their features in it.
+
+    Raises
+    ------
+    InputError
+        No ROI of any case is valid: says which shape prior rejects most of them.
+    """
+    if not any(len(read_roi_features(case.features)) for case in files):
+        rois = pd.concat([read_rois(case.rois) for case in files], ignore_index=True)
+        raise InputError(
+            f"none of the {len(rois)} ROIs of {len(files)} training volume(s) is valid, so there "
+            f"is nothing to cluster: {rejections(rois)}."
+        )
+    space = fit_space(lambda: (read_features(case) for case in files), settings)
+    return space, lambda: (read_features(case, space) for case in files)
 
 
-def assignments(
-    cases: Sequence[str],
-    splits: Sequence[str],
-    files: Sequence[str],
+def assign_rois(
+    files: Sequence[RoiFiles],
     centroids: NDArray[np.float64],
-    attribute: str,
     space: FeatureSpace,
+    attribute: str,
+    splits: Mapping[str, str] | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """For one case after the other the cluster of each valid ROI (`ASSIGNMENT_COLUMNS`)."""
-    for case, split, path in sorted(zip(cases, splits, files, strict=True)):
-        rois, features = read_roi_features(path, space)
+    """For one case after another, the cluster of each valid ROI (`ASSIGNMENT_COLUMNS`).
+
+    Parameters
+    ----------
+    centroids
+        [K, d], in the space.
+    attribute
+        The column of the ROI table that becomes the column attribute.
+    splits
+        Case -> its split; None: the column is empty.
+    """
+    for case in files:
+        rois = read_valid_rois(case.rois)
+        features = read_features(case, space)
+        check_rows(case, len(rois), len(features))
         cluster, distance = assign(features, centroids)
         yield rois.rename(columns={attribute: "attribute"}).assign(
-            case=case, split=split, cluster=cluster, distance=distance
+            case=case.case,
+            split=splits[case.case] if splits else "",
+            cluster=cluster,
+            distance=distance,
         )[ASSIGNMENT_COLUMNS]
+
+
+def check_rows(files: RoiFiles, rois: int, features: int) -> None:
+    """Raise an `InputError` if the features of a case are not those of its ROI table."""
+    if rois != features:
+        raise InputError(
+            f"{files.features}: holds features of {features} ROIs, but {files.rois} has {rois} valid "
+            f"ones. Delete {files.features}, so that it is made again."
+        )

@@ -1,6 +1,6 @@
-"""K-means over ROI features, and the number of clusters that its errors suggest (section 2.1).
+"""K-means over ROI features, and its sum of squared errors over the number of clusters (section 2.1).
 
-Everything is fitted on the training split; other ROIs are only assigned to the fitted clusters.
+Everything is fitted to the training split; other ROIs are only assigned to the fitted clusters.
 """
 
 import logging
@@ -29,10 +29,10 @@ class Clusters:
 
 
 def fit(features: NDArray[np.float64], k: int, n_init: int, seed: int) -> Clusters:
-    """scikit-learn's K-means; fewer clusters, with a warning, when there are fewer features than k.
+    """scikit-learn's K-means; fewer clusters, with a warning, if there are fewer features than k.
 
-    Elkan's algorithm: the iterations of Lloyd's in half of the time. On one thread, for threads
-    add partial sums in an order of their own, and the last digits would differ between runs.
+    Elkan's algorithm takes half of the time of Lloyd's and the same steps. It runs on one thread: several
+    threads would add partial sums in varying order, and the last digits would differ between runs.
 
     Raises
     ------
@@ -43,9 +43,9 @@ def fit(features: NDArray[np.float64], k: int, n_init: int, seed: int) -> Cluste
         raise ValueError("no feature to cluster")
     if k > len(features):
         log.warning(
-            "WARNING: clustering.k is %d, but only %d training ROIs are valid: %d clusters, one an "
-            "ROI. Relax shape_priors, or lower clustering.k.",
-            k, len(features), len(features),
+            "WARNING: clustering.k is %d, but only %d training ROIs are valid: each becomes a cluster "
+            "of its own. Relax shape_priors, or lower clustering.k.",
+            k, len(features),
         )  # fmt: skip
         k = len(features)
     algorithm = "elkan" if k > 1 else "lloyd"
@@ -60,8 +60,8 @@ def sse_curve(
 ) -> pd.DataFrame:
     """Sum of squared errors for K = first..last, at most one less than there are features.
 
-    Columns k, sse. Where no K of the range is possible, the one nearest to it. Threads take whole
-    values of K, the largest first; their number changes no figure.
+    Columns k, sse. If no K of the range is possible, the curve has the nearest possible K alone. Each
+    thread takes one K at a time, the largest first; the number of threads does not change the result.
     """
     count = len(features)
     ks = list(range(first, min(last, count - 1) + 1)) or [min(first, count)]
@@ -70,19 +70,5 @@ def sse_curve(
         one_thread,
         ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1,)) as pool,
     ):
-        falling = list(pool.map(lambda k: fit(features, k, n_init, seed).inertia, reversed(ks)))
-    return pd.DataFrame({"k": ks, "sse": falling[::-1]})
-
-
-def knee(curve: pd.DataFrame) -> int:
-    """The K of the point furthest below the chord from the first to the last point of the curve.
-
-    Both axes are scaled to [0, 1] first. A curve that never lies below its chord has its knee at
-    the first K.
-    """
-    k, sse = curve["k"].to_numpy(float), curve["sse"].to_numpy(float)
-    if len(k) < 3 or sse[0] <= sse[-1]:
-        return int(k[0])
-    across = (k - k[0]) / (k[-1] - k[0])
-    down = (sse - sse[-1]) / (sse[0] - sse[-1])
-    return int(k[np.argmax(1 - across - down)])
+        descending = list(pool.map(lambda k: fit(features, k, n_init, seed).inertia, reversed(ks)))
+    return pd.DataFrame({"k": ks, "sse": descending[::-1]})

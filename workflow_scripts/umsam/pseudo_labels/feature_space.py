@@ -1,4 +1,7 @@
-"""The space K-means measures distances in: pooled features, and what is made of them first."""
+"""The space in which K-means measures distances: pooled features after optional transformations.
+
+The paper clusters the pooled features as they are; every transformation is off by default.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,35 +12,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 Batches = Callable[[], Iterable[NDArray[np.floating]]]
-"""Gives the features [n, D] of one volume after the other, from the start at each call."""
+"""Each call gives the features [n, D] of one volume after another, from the first."""
 
-FEW = 5  # ROIs: the mean of fewer says more of them than of the scanner
-SMALLEST_VARIANCE = 1e-10  # of an axis, as a share of the largest: below it is rounding
+FEW = 5  # ROIs: a mean over fewer describes them rather than the scanner
+SMALLEST_VARIANCE = 1e-10  # of an axis, relative to the largest: anything below is rounding error
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """Called with a volume's features [N, D] and places [N, 2], gives what K-means sees, [N, d].
+    """Maps a volume's features [N, D] and places [N, 2] to what K-means sees, [N, d].
 
     Attributes
     ----------
     l2_normalise
-        Features get the length 1.
-    position
-        Where it is not 0, the place (x and y of the centroid as shares of the slice) is part of the
-        feature; to cross the slice along an axis is then this many times a feature's length.
-    centre
-        The volume's mean feature is subtracted: volumes of other scanners look alike then.
+        Scale features to length 1.
+    position_weight
+        If not 0, append the place (x and y of the centroid as shares of the slice), scaled so that
+        crossing the slice along an axis equals this many feature lengths.
+    centre_per_volume
+        Subtract the mean feature of the volume, which removes differences between scanners.
     typical
-        [D], what is subtracted of a volume with fewer than `FEW` ROIs: the mean of the training
-        volumes' means. Empty: its own mean, however few they are.
+        [D], subtracted instead if a volume has fewer than `FEW` ROIs: the mean of the training volumes'
+        means. Empty: subtract the volume's own mean in any case.
     mean, axes
-        [D] and [D, d]: features become (feature - mean) @ axes (see `fit_space`); empty: they stay.
+        [D] and [D, d]: features become (feature - mean) @ axes (see `fit_space`). Empty: unchanged.
     """
 
     l2_normalise: bool = False
-    position: float = 0.0
-    centre: bool = False
+    position_weight: float = 0.0
+    centre_per_volume: bool = False
     mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     axes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     typical: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
@@ -46,63 +49,74 @@ class FeatureSpace:
         self, features: NDArray[np.floating], place: NDArray[np.floating]
     ) -> NDArray[np.float64]:
         features = np.asarray(features, np.float64)
-        length = np.linalg.norm(features, axis=1, keepdims=True)
+        length: Any = np.linalg.norm(features, axis=1, keepdims=True)
         if self.l2_normalise:
             features = np.divide(features, length, out=np.zeros_like(features), where=length > 0)
             length = np.ones_like(length)
-        if self.centre and len(features):
+        if self.centre_per_volume and len(features):
             few = len(features) < FEW and self.typical.size
             features = features - (self.typical if few else features.mean(axis=0))
         if self.axes.size:
             features = (features - self.mean) @ self.axes
-            length = np.sqrt(self.axes.shape[1])  # its root mean square over the training ROIs
-        if not self.position:
+            length = np.sqrt(self.axes.shape[1])  # the root mean square over the training ROIs
+        if not self.position_weight:
             return features
-        return np.hstack([features, self.position * length * (np.asarray(place, float) - 0.5)])
+        position = self.position_weight * length * (np.asarray(place, float) - 0.5)
+        return np.hstack([features, position])
 
 
 def fit_space(batches: Batches, settings: Mapping[str, Any]) -> FeatureSpace:
-    """The space that the settings l2_normalise, position, centre and whiten describe.
+    """The space that l2_normalise, position_weight, centre_per_volume and pca_components describe.
 
-    `whiten` is a number of principal components of the batches' features, each scaled to variance 1
-    (fewer, where the features do not span so many); None leaves the features as they are. The
-    components are those of scikit-learn's ``PCA(whiten=True)`` but for their signs; memory does not
-    grow with the number of ROIs.
+    The principal components are those of scikit-learn's ``PCA(whiten=True)``, except for their signs:
+    each is scaled to variance 1, and there are fewer if the features do not span so many. Memory does
+    not grow with the number of ROIs.
     """
-    plain = FeatureSpace(settings["l2_normalise"], settings["position"], settings["centre"])
-    if settings["centre"]:
-        plain = replace(plain, typical=_typical(batches, settings["l2_normalise"]))
-    wanted = settings["whiten"]
-    if wanted is None:
+    plain = FeatureSpace(
+        settings["l2_normalise"], settings["position_weight"], settings["centre_per_volume"]
+    )
+    if settings["centre_per_volume"]:
+        plain = replace(plain, typical=_typical_mean(batches, settings["l2_normalise"]))
+    if settings["pca_components"] is None:
         return plain
-    unit = replace(plain, position=0.0)
-    count, origin = 0, None
+    count, mean, covariance = _moments(batches, replace(plain, position_weight=0.0))
+    if count < 2:
+        return plain
+    variances, vectors = np.linalg.eigh(covariance)
+    variances, vectors = variances[::-1], vectors[:, ::-1]
+    spanned = np.count_nonzero(variances > SMALLEST_VARIANCE * variances[0])
+    kept = min(settings["pca_components"], spanned)
+    if not kept:
+        return plain
+    return replace(plain, mean=mean, axes=vectors[:, :kept] / np.sqrt(variances[:kept]))
+
+
+def _moments(
+    batches: Batches, space: FeatureSpace
+) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+    """Number of features in the space, their mean and their covariance, in one pass."""
+    count = 0
+    origin, total, squares = np.zeros(0), np.zeros(0), np.zeros((0, 0))
     for batch in batches():
-        rows = unit(batch, np.zeros((len(batch), 2)))
+        rows = space(batch, np.zeros((len(batch), 2)))
         if not len(rows):
             continue
-        if origin is None:  # sums of squares about some row lose fewer digits than about 0
+        if not count:  # sums about some row lose fewer digits than sums about 0
             origin = rows[0]
-            total, products = np.zeros(len(origin)), np.zeros((len(origin), len(origin)))
+            total, squares = np.zeros(len(origin)), np.zeros((len(origin), len(origin)))
         rows = rows - origin
         count += len(rows)
         total += rows.sum(axis=0)
-        products += rows.T @ rows
+        squares += rows.T @ rows
     if count < 2:
-        return plain
+        return count, origin, squares
     mean = total / count
-    covariance = (products - count * np.outer(mean, mean)) / (count - 1)
-    variances, vectors = np.linalg.eigh(covariance)
-    variances, vectors = variances[::-1], vectors[:, ::-1]
-    kept = min(wanted, np.count_nonzero(variances > SMALLEST_VARIANCE * variances[0]))
-    if not kept:
-        return plain
-    axes = vectors[:, :kept] / np.sqrt(variances[:kept])
-    return replace(plain, mean=origin + mean, axes=axes)
+    covariance = (squares - count * np.outer(mean, mean)) / (count - 1)
+    return count, origin + mean, covariance
 
 
-def _typical(batches: Batches, l2_normalise: bool) -> NDArray[np.float64]:
-    """The mean of the volumes' mean features; of those with `FEW` ROIs, where there are any."""
+def _typical_mean(batches: Batches, l2_normalise: bool) -> NDArray[np.float64]:
+    """The mean over volumes of their mean features; volumes with `FEW` ROIs only, if there are any."""
     space, means = FeatureSpace(l2_normalise), []
     for batch in batches():
         if len(batch):
@@ -115,7 +129,7 @@ def _typical(batches: Batches, l2_normalise: bool) -> NDArray[np.float64]:
 def save_kmeans(
     path: Path, centroids: NDArray[np.float64], inertia: float, space: FeatureSpace
 ) -> None:
-    """A fitted K-means and the space of its centroids [K, d] as one .npz of plain arrays."""
+    """Write a fitted K-means, centroids [K, d] and their space, as one .npz of plain arrays."""
     np.savez(path, centroids=centroids, k=len(centroids), inertia=inertia, **vars(space))
 
 
@@ -124,8 +138,8 @@ def read_kmeans(path: str | Path) -> tuple[NDArray[np.float64], FeatureSpace]:
     with np.load(path, allow_pickle=False) as file:
         space = FeatureSpace(
             bool(file["l2_normalise"]),
-            float(file["position"]),
-            bool(file["centre"]),
+            float(file["position_weight"]),
+            bool(file["centre_per_volume"]),
             file["mean"],
             file["axes"],
             file["typical"],

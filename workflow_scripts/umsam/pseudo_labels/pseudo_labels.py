@@ -1,8 +1,10 @@
-"""The pseudo-labels of a volume (eq. 5): the ROIs of its slices that are in the target cluster."""
+"""The pseudo-label of a volume (eq. 5): one ROI per slice, or several, from the target cluster."""
 
+import logging
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,10 +12,12 @@ from numpy.typing import NDArray
 
 from umsam.data.masks import read_slice_masks, slice_file
 
-Links = Mapping[int, pd.DataFrame]
-"""Of a slice z: the IoU of its ROIs (rows, by index) with the ROIs of slice z + 1 (columns)."""
+log = logging.getLogger(__name__)
 
-# Each sorts the candidates (rows of `choose`) so that a slice's first one is the choice.
+Links = Mapping[int, pd.DataFrame]
+"""Slice z -> the IoU of its ROIs (rows, by index) with the ROIs of slice z + 1 (columns)."""
+
+# Each sorts the candidates (rows of `choose`) so that the first one of each slice is chosen.
 ORDERS: dict[str, Callable[[pd.DataFrame, float], pd.Series]] = {
     "nearest_centroid": lambda rois, prior: rois["distance"],
     "largest": lambda rois, prior: -rois["pixels"],
@@ -23,15 +27,16 @@ ORDERS: dict[str, Callable[[pd.DataFrame, float], pd.Series]] = {
 SELECTIONS = ("union", "continuous", *ORDERS)
 
 LEAST_IOU = 0.5
-"""Of two ROIs on neighbouring slices, for one to go on in the other (`continuous`)."""
+"""IoU above which an ROI counts as continued by an ROI of the next slice."""
 
 NEARNESS_WEIGHT = 0.15
-"""Of the distance to the centroid, as a share of its median, against IoU. On two real data sets and
-three SAMs 0.1 to 0.2 are a plateau; it matters where SAM finds several things at one place."""
+"""Weight of the distance to the centroid, as a share of its median, relative to IoU. On two real data sets
+and with three SAMs, values from 0.1 to 0.2 perform alike. It matters if SAM finds several structures in
+one place."""
 
 
 def choose(rois: pd.DataFrame, select: str, prior: float, links: Links) -> pd.DataFrame:
-    """The ROIs that make the pseudo-label of one volume: rows of `rois`, by slice and index.
+    """The ROIs that form the pseudo-label of one volume: rows of `rois`, by slice and index.
 
     Parameters
     ----------
@@ -39,32 +44,60 @@ def choose(rois: pd.DataFrame, select: str, prior: float, links: Links) -> pd.Da
         The volume's ROIs in the target cluster; columns slice, index, distance (to the centroid),
         attribute, pixels, predicted_iou.
     select
-        union: all of them. continuous: one of each slice of a run of slices (`continuous`).
-        Otherwise one of each slice: nearest_centroid, largest, best_iou (as SAM predicts it) or
-        nearest_attribute (to the prior). Of equal ones the one with the lowest index.
+        union: all of them. continuous: one ROI per slice of a run of slices (`longest_run`). Otherwise
+        one ROI per slice: nearest_centroid, largest, best_iou (SAM's own estimate) or
+        nearest_attribute (to the prior). Among equal ROIs, the one with the lowest index.
     links
-        As `read_links` gives them for this `select`.
+        From `read_links`; only continuous needs them.
     """
     rois = rois.sort_values(["slice", "index"], ignore_index=True)
     if select == "union" or rois.empty:
         return rois
     if select == "continuous":
-        return continuous(rois, links)
+        return longest_run(rois, links)
     order = ORDERS[select](rois, prior).sort_values(kind="stable").index
     return rois.loc[order].groupby("slice").head(1).sort_index()
 
 
-def continuous(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
-    """One ROI of each slice of a run of slices, such that each goes on in the next.
+def select_rois(
+    rois: pd.DataFrame, select: str, prior: float, folder: str | Path, case: str
+) -> pd.DataFrame:
+    """`choose` for a case whose masks are in `folder`, with a warning if a run has a single slice."""
+    links = read_links(folder, rois) if select == "continuous" else {}
+    chosen = choose(rois, select, prior, links)
+    candidates = rois["slice"].nunique()
+    if select == "continuous" and len(chosen) == 1 < candidates:
+        log.warning(
+            "WARNING: case %s: ROIs of the target cluster are on %d slices, but the pseudo-label has "
+            "only one of them, because hardly any ROI overlaps with one of the next slice by more "
+            "than half. If slices are this far apart, target.select: nearest_centroid takes one ROI "
+            "of each.",
+            case,
+            candidates,
+        )
+    return chosen
 
-    Of all runs of consecutive slices and choices of ROIs the one for which the IoUs of neighbouring
-    ROIs, less `LEAST_IOU` each, have the greatest sum. So the run ends where what follows is more
-    unlike it than like it: beyond the end of an organ other things are in the cluster. What looks
-    like the target on one slice alone is seldom continued on the next. Of ROIs that go on about
-    equally well the ones nearest the centroid are taken: a distance of the volume's median counts
-    nothing, one of 0 as much as `NEARNESS_WEIGHT` of IoU, one of twice the median as much less.
-    Found by dynamic programming as the local alignment of sequences is (Smith and Waterman, J Mol
-    Biol 1981).
+
+def draw_label(
+    chosen: pd.DataFrame, folder: str | Path, shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """The chosen ROIs of a case as a label [Z, H, W]; `folder` holds its masks."""
+    label = np.zeros(shape, np.uint8)
+    for z, of_slice in chosen.groupby("slice"):
+        masks = read_slice_masks(slice_file(folder, int(str(z)))).masks
+        label[z] = masks[of_slice["index"]].any(axis=0)
+    return label
+
+
+def longest_run(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
+    """One ROI per slice of a run of consecutive slices, such that each continues in the next.
+
+    Among all runs and all choices of ROIs, the result maximises the sum over neighbours of their IoU
+    minus `LEAST_IOU`. So a run ends where the next ROI has less than that overlap: beyond the end of an
+    organ, other structures may be in the cluster, and a structure that resembles the organ on a single
+    slice rarely continues. ROIs close to the centroid get a bonus: `NEARNESS_WEIGHT` at distance 0,
+    nothing at the median distance of the volume, and the same weight as a penalty at twice the median.
+    Found by dynamic programming, as in local sequence alignment (Smith and Waterman, J Mol Biol 1981).
 
     Parameters
     ----------
@@ -72,7 +105,9 @@ def continuous(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
         At least one, sorted by slice and index; columns slice, index, distance (to the centroid).
     """
     median = rois["distance"].median() or 1.0
-    slices, scores, arrivals = [], [], []
+    slices: list[tuple[Any, pd.Series]] = []
+    scores: list[NDArray[np.float64]] = []
+    arrivals: list[NDArray[np.int64]] = []
     for z, group in rois.groupby("slice"):
         indices = group["index"]
         nearness = NEARNESS_WEIGHT * (1 - group["distance"].to_numpy() / median)
@@ -87,27 +122,29 @@ def continuous(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
         scores.append(score)
         arrivals.append(arrival)
     place = max(range(len(slices)), key=lambda i: scores[i].max())
-    at, rows = int(scores[place].argmax()), []
-    while at >= 0:
-        rows.insert(0, slices[place][1].index[at])
-        place, at = place - 1, int(arrivals[place][at])
+    position = int(scores[place].argmax())
+    rows: list[Any] = []
+    while position >= 0:
+        rows.insert(0, slices[place][1].index[position])
+        place, position = place - 1, int(arrivals[place][position])
     return rois.loc[rows]
 
 
 def overlaps(run: pd.DataFrame, links: Links) -> list[float]:
-    """IoU of each ROI of a run, one a slice, with the next.
+    """IoU of each ROI of a run with the next.
 
-    `run` has the columns slice and index, of consecutive slices.
+    `run` has one ROI per slice, of consecutive slices; columns slice and index.
     """
     places = run[["slice", "index"]].to_numpy()
     return [float(links[z].at[index, following]) for (z, index), (_, following) in pairwise(places)]
 
 
-def read_links(folder: str | Path, rois: pd.DataFrame, select: str) -> Links:
-    """What `choose` has to know of the masks in a case's `folder`: nothing, unless continuous."""
+def read_links(folder: str | Path, rois: pd.DataFrame) -> Links:
+    """The overlap of ROIs on neighbouring slices, from the masks in a case's `folder`.
+
+    `rois` has the columns slice and index.
+    """
     links: dict[int, pd.DataFrame] = {}
-    if select != "continuous":
-        return links
     before = None
     for z, group in rois.groupby("slice"):
         masks = read_slice_masks(slice_file(folder, z)).masks[group["index"]]
@@ -121,16 +158,21 @@ def read_links(folder: str | Path, rois: pd.DataFrame, select: str) -> Links:
 def pairwise_iou(masks: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Intersection over union of each of the masks [N, H, W] with each of the others [M, H, W]."""
     a, b = (m.reshape(len(m), -1).astype(np.float32) for m in (masks, others))
-    intersection = (a @ b.T).astype(float)  # whole numbers below 2^24: exact
+    intersection = (a @ b.T).astype(float)  # whole numbers below 2^24 are exact
     union = a.sum(axis=1, keepdims=True) + b.sum(axis=1) - intersection
     return intersection / np.maximum(union, 1)
 
 
 def target_rois(assigned: pd.DataFrame, rois: pd.DataFrame, target: int) -> pd.DataFrame:
-    """ROIs of a case in the target cluster, with what `choose` asks for, a row each.
+    """The ROIs of a case in the target cluster, with the columns that `choose` needs.
 
-    `assigned` are the case's rows of ``clusters/assignments.csv``, `rois` is its table.
+    Parameters
+    ----------
+    assigned
+        The case's rows of ``clusters/assignments.csv``.
+    rois
+        The case's ROI table.
     """
     measured = rois[["slice", "index", "pixels", "predicted_iou"]]
-    found = assigned[assigned["cluster"] == target]
-    return found.merge(measured, on=["slice", "index"], how="left", validate="one_to_one")
+    members = assigned[assigned["cluster"] == target]
+    return members.merge(measured, on=["slice", "index"], how="left", validate="one_to_one")

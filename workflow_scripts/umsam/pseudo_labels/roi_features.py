@@ -1,7 +1,6 @@
 """ROI pooling (eq. 4): the feature of an ROI is the mean of the feature map over its pixels."""
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,13 @@ from scipy.ndimage import distance_transform_edt
 
 from umsam.data.field_of_view import View
 from umsam.data.masks import read_slice_masks, slice_file
+from umsam.files import atomic_write
 
 
 def overlap(patches: int, pixels: int) -> NDArray[np.float64]:
-    """How much of each pixel lies in each patch, along one axis: [patches, pixels].
+    """The share of each pixel that lies in each patch, along one axis: [patches, pixels].
 
-    Both tile the same length edge to edge, so that every column sums to 1.
+    Patches and pixels tile the same length edge to edge, so every column sums to 1.
     """
     patch_edges = np.arange(patches + 1) * (pixels / patches)
     pixel_edges = np.arange(pixels + 1)
@@ -26,30 +26,30 @@ def overlap(patches: int, pixels: int) -> NDArray[np.float64]:
 
 
 def pixels_in_patches(masks: NDArray, h: int, w: int) -> NDArray[np.float64]:
-    """How many pixels of each of the masks [R, H, W] lie in each of h x w patches: [R, h, w].
+    """The number of pixels of each mask [R, H, W] in each of h x w patches: [R, h, w].
 
-    Of images, the sum of their pixels there.
+    For images, the sum of the pixel values in each patch.
     """
     _, height, width = masks.shape
     return overlap(h, height) @ masks.astype(np.float64) @ overlap(w, width).T
 
 
-def in_square(masks: NDArray) -> NDArray:
-    """Masks or images [R, H, W] of a view padded to the square of side max(H, W) SAM embeds."""
+def pad_to_square(masks: NDArray) -> NDArray:
+    """Masks or images [R, H, W], padded to the square of side max(H, W) that SAM embeds."""
     _, height, width = masks.shape
     side = max(height, width)
     return np.pad(masks, ((0, 0), (0, side - height), (0, side - width)))
 
 
 def rims(masks: NDArray[np.bool_], width: float) -> NDArray[np.bool_]:
-    """What lies around each of the masks [R, H, W], none of them empty: another [R, H, W].
+    """The surroundings of each mask [R, H, W], none of which may be empty: another [R, H, W].
 
-    The pixels outside of a mask whose distance from it is at most `width` times its side, the root
-    of its area. A part of an organ looks as the whole of it does; what tells them apart is around
-    them. A mask that leaves no such pixel is its own rim.
+    A rim holds the pixels outside of the mask whose distance from it is at most `width` times the
+    mask's side, the root of its area. Part of an organ looks like the whole organ, but its
+    surroundings differ. A mask that leaves no such pixel is its own rim.
     """
-    found = np.zeros_like(masks)
-    for mask, rim in zip(masks, found, strict=True):
+    result = np.zeros_like(masks)
+    for mask, rim in zip(masks, result, strict=True):
         reach = max(1.0, width * math.sqrt(np.count_nonzero(mask)))
         window = tuple(
             slice(max(0, along[0] - math.floor(reach)), along[-1] + math.floor(reach) + 1)
@@ -60,17 +60,17 @@ def rims(masks: NDArray[np.bool_], width: float) -> NDArray[np.bool_]:
         rim[window] = ~inside & (distance <= reach)
         if not rim.any():
             rim[:] = mask
-    return found
+    return result
 
 
-def roi_features(
+def mean_over_masks(
     feature_map: NDArray[np.floating], masks: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """Mean of the feature map over each mask.
 
-    A pixel takes the feature of the patch it lies in, or the mean of those it straddles, weighted
-    by overlap. So an ROI smaller than a patch has a feature too, and where the patches divide the
-    slice evenly this is the plain mean over the pixels of the map enlarged to the slice.
+    A pixel has the feature of its patch; a pixel across several patches has their mean, weighted by
+    overlap. So an ROI smaller than a patch has a feature too. If the patches divide the slice evenly,
+    the result is the plain mean over the pixels of the map enlarged to the slice.
 
     Parameters
     ----------
@@ -94,12 +94,11 @@ def roi_features(
     return (weights / area @ feature_map.reshape(dimension, h * w).T).astype(np.float32)
 
 
-def pooled(
-    maps: Iterable[NDArray[np.floating]],
-    length: int,
+def pool_roi_features(
+    maps: NDArray[np.floating],
     rois: pd.DataFrame,
     folder: str | Path,
-    rim: float,
+    rim_width: float = 0.0,
     view: View | None = None,
 ) -> NDArray[np.float32]:
     """Features of the ROIs of a volume, [N, D].
@@ -107,33 +106,32 @@ def pooled(
     Parameters
     ----------
     maps
-        A map [D, h, w] for each slice that has an ROI, in order.
-    length
-        D.
+        [Z, D, h, w]; may be memory-mapped: only slices with an ROI are read.
     rois
         Columns slice and index, sorted by both.
     folder
-        The case's masks.
-    rim
+        The masks of the case.
+    rim_width
         0: pooled over the ROIs; otherwise over rims of this width (`rims`).
     view
-        What the maps cover, padded to a square; None: the slice.
+        What the maps cover, padded to a square; None: the whole slice.
     """
-    found = [np.zeros((0, length), np.float32)]
-    for (z, of_slice), feature_map in zip(rois.groupby("slice"), maps, strict=True):
+    features = [np.zeros((0, maps.shape[1]), np.float32)]
+    for z, of_slice in rois.groupby("slice"):
         masks = read_slice_masks(slice_file(folder, z)).masks[of_slice["index"].to_numpy()]
         if view is not None:
             masks = masks[:, *view.window]
-        if rim:
-            masks = rims(masks, rim)
-        found.append(roi_features(feature_map, masks if view is None else in_square(masks)))
-    return np.concatenate(found)
+        if rim_width:
+            masks = rims(masks, rim_width)
+        covered = masks if view is None else pad_to_square(masks)
+        features.append(mean_over_masks(np.float32(maps[z]), covered))
+    return np.concatenate(features)
 
 
-def joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Features [N, D] from several maps side by side, each of length 1 so that they count alike.
+def concatenate_features(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Features [N, D] from several maps side by side, each scaled to length 1 so that maps count equally.
 
-    From one map they stay as they are.
+    Features from a single map stay as they are.
     """
     if len(parts) == 1:
         return parts[0]
@@ -143,3 +141,22 @@ def joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
             for part in parts
         ]
     )
+
+
+def write_roi_features(
+    path: str | Path, rois: pd.DataFrame, features: NDArray[np.float32]
+) -> None:
+    """Write the features [N, D] of ROIs with their slice and index as one compressed .npz."""
+    with atomic_write(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            features=features,
+            slice=rois["slice"].to_numpy(np.int64),
+            index=rois["index"].to_numpy(np.int64),
+        )
+
+
+def read_roi_features(path: str | Path) -> NDArray[np.float32]:
+    """The features [N, D] of `write_roi_features`, by slice and index; never unpickles."""
+    with np.load(path, allow_pickle=False) as file:
+        return file["features"]

@@ -1,9 +1,9 @@
 """Shape priors (eq. 3): ROIs that are too small, too large, too tall or too wide are not valid.
 
-Beside the paper's two, a bound on the place: scans are centred on the organ they are made for.
+Bounds on the position are an addition to the paper's two: scans are often centred on the organ.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,26 +11,40 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from umsam.numbers import as_number
 from umsam.data.masks import SliceMasks
+from umsam.numbers import parse_number
 
-ROI_TYPES = {
-    "case": str,
-    "slice": int,
-    "index": int,
-    "pixels": int,
-    "area_ratio": float,
-    "aspect_ratio": float,
-    "area_mm2": float,
-    "x": float,
-    "y": float,
-    "valid": bool,
-    "rejected_by": str,
-    "predicted_iou": float,
-    "stability_score": float,
+def aspect_ratios(masks: NDArray[np.bool_], pixel: tuple[float, float]) -> NDArray[np.float64]:
+    """A of masks [K, H, W]: width / height of the bounding box, in mm; NaN if empty.
+
+    `pixel` is the size of a pixel in mm, (y, x), so that pixels need not be square.
+    """
+    columns, rows = _extent(masks.any(axis=1)), _extent(masks.any(axis=2))
+    of_pixels = np.divide(columns, rows, out=np.full(len(masks), np.nan), where=rows > 0)
+    return of_pixels * (pixel[1] / pixel[0])
+
+
+def centroid(masks: NDArray[np.bool_], axis: str) -> NDArray[np.float64]:
+    """Centroids of masks [K, H, W] along x or y, as shares of the width or height; NaN if empty."""
+    counts = masks.sum(axis={"x": 1, "y": 2}[axis])  # pixels of each column, or of each row
+    middles = (np.arange(counts.shape[1]) + 0.5) / counts.shape[1]
+    area = counts.sum(axis=1)
+    return np.divide(counts @ middles, area, out=np.full(len(masks), np.nan), where=area > 0)
+
+
+Measure = Callable[[SliceMasks, tuple[float, float]], NDArray[np.float64]]
+"""Masks of a slice and the size of a pixel in mm, (y, x) -> a number per mask, [K]."""
+
+# Attributes of an ROI, columns of its table. A new attribute is a line here; to choose the target by it,
+# add its name to `target.attribute` in the schema.
+MEASURES: dict[str, Measure] = {
+    "area_ratio": lambda m, pixel: m.area / (m.masks.shape[1] * m.masks.shape[2]),
+    "aspect_ratio": lambda m, pixel: aspect_ratios(m.masks, pixel),
+    "area_mm2": lambda m, pixel: m.area * (pixel[0] * pixel[1]),
+    "x": lambda m, pixel: centroid(m.masks, "x"),
+    "y": lambda m, pixel: centroid(m.masks, "y"),
 }
-ROI_COLUMNS = list(ROI_TYPES)
-ATTRIBUTE_OF = {
+BOUNDED = {  # bound -> the attribute that it limits
     "v_min": "area_ratio",
     "v_max": "area_ratio",
     "a_min": "aspect_ratio",
@@ -40,7 +54,18 @@ ATTRIBUTE_OF = {
     "y_min": "y",
     "y_max": "y",
 }
-TOLERANCE = 1e-9  # relative: bounds are inclusive although 2/3 is no binary number
+ROI_TYPES: dict[str, type] = {
+    "case": str,
+    "slice": int,
+    "index": int,
+    "pixels": int,
+    **dict.fromkeys(MEASURES, float),
+    "valid": bool,
+    "rejected_by": str,
+    "predicted_iou": float,
+    "stability_score": float,
+}
+TOLERANCE = 1e-9  # relative: bounds are inclusive although 2/3 is not a binary number
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -61,18 +86,18 @@ class ShapePriors:
     @classmethod
     def of(cls, settings: Mapping[str, float | str]) -> "ShapePriors":
         """From the `shape_priors` section of the configuration, fractions such as 2/3 included."""
-        return cls(**{key: as_number(value) for key, value in settings.items()})
+        return cls(**{key: parse_number(value) for key, value in settings.items()})
 
-    def rejected_by(self, **measured: float) -> str:
-        """The bounds that an ROI violates, joined by ";" (empty: it is valid).
+    def rejected_by(self, measured: Mapping[str, float]) -> str:
+        """The bounds that an ROI violates, joined by ";"; empty if it is valid.
 
         Parameters
         ----------
         measured
-            area_ratio, aspect_ratio, x and y.
+            The attributes in `BOUNDED`.
         """
         violated = []
-        for bound, attribute in ATTRIBUTE_OF.items():
+        for bound, attribute in BOUNDED.items():
             sign = 1 if bound.endswith("_max") else -1
             limit = getattr(self, bound)
             if sign * (measured[attribute] - limit) > TOLERANCE * limit:
@@ -80,46 +105,19 @@ class ShapePriors:
         return ";".join(violated)
 
 
-def aspect_ratios(masks: NDArray[np.bool_], pixel: tuple[float, float]) -> NDArray[np.float64]:
-    """A of masks [K, H, W]: width of the bounding box / its height, in mm; NaN if empty.
-
-    `pixel` is its size in mm, (y, x): what is round is round on pixels of any shape.
-    """
-    columns, rows = _extent(masks.any(axis=1)), _extent(masks.any(axis=2))
-    of_pixels = np.divide(columns, rows, out=np.full(len(masks), np.nan), where=rows > 0)
-    return of_pixels * (pixel[1] / pixel[0])
-
-
-def centroids(masks: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """x and y of the centroids of masks [K, H, W], as shares of width and height; NaN if empty."""
-    places = []
-    for axis in (1, 2):
-        counts = masks.sum(axis=axis)  # pixels of each column, then of each row
-        middles = (np.arange(counts.shape[1]) + 0.5) / counts.shape[1]
-        area = counts.sum(axis=1)
-        places.append(
-            np.divide(counts @ middles, area, out=np.full(len(masks), np.nan), where=area > 0)
-        )
-    return places[0], places[1]
-
-
 def roi_table(
     case: str, z: int, m: SliceMasks, pixel: tuple[float, float], priors: ShapePriors
 ) -> pd.DataFrame:
-    """One row (`ROI_COLUMNS`) per ROI of a slice.
+    """One row (columns `ROI_TYPES`) per ROI of a slice.
 
     Parameters
     ----------
     pixel
         Size of a pixel in mm, (y, x).
     """
-    pixels = m.area
-    area_ratio = pixels / (m.masks.shape[1] * m.masks.shape[2])
-    aspect_ratio = aspect_ratios(m.masks, pixel)
-    x, y = centroids(m.masks)
-    measured = {"area_ratio": area_ratio, "aspect_ratio": aspect_ratio, "x": x, "y": y}
+    measured = {name: measure(m, pixel) for name, measure in MEASURES.items()}
     rejected_by = [
-        priors.rejected_by(**dict(zip(measured, roi, strict=True)))
+        priors.rejected_by(dict(zip(measured, roi, strict=True)))
         for roi in zip(*measured.values(), strict=True)
     ]
     return pd.DataFrame(
@@ -127,39 +125,41 @@ def roi_table(
             "case": [case] * len(m),
             "slice": np.full(len(m), z, int),
             "index": np.arange(len(m)),
-            "pixels": pixels,
-            "area_ratio": area_ratio,
-            "aspect_ratio": aspect_ratio,
-            "area_mm2": pixels * (pixel[0] * pixel[1]),
-            "x": x,
-            "y": y,
+            "pixels": m.area,
+            **measured,
             "valid": np.array([not bounds for bounds in rejected_by], bool),
             "rejected_by": rejected_by,
             "predicted_iou": m.predicted_iou,
             "stability_score": m.stability_score,
         },
-        columns=ROI_COLUMNS,
+        columns=list(ROI_TYPES),
     )
 
 
 def read_rois(path: str | Path) -> pd.DataFrame:
-    """Read a case's ROI table; a table without rows keeps its columns and their types."""
-    # Only a number can be missing: a case may be called NA.
+    """Read the ROI table of a case; a table without rows keeps its columns and their types."""
+    # Only numbers can be missing, because a case may be called NA.
     missing = {name: [""] for name, kind in ROI_TYPES.items() if kind is float}
     return pd.read_csv(path, dtype=ROI_TYPES, keep_default_na=False, na_values=missing)
 
 
+def read_valid_rois(path: str | Path) -> pd.DataFrame:
+    """The valid ROIs of a case, sorted by slice and index."""
+    rois = read_rois(path)
+    return rois[rois["valid"]].sort_values(["slice", "index"], ignore_index=True)
+
+
 def rejections(rois: pd.DataFrame) -> str:
-    """Why no ROI is valid, for the user: which prior rejects most, and what the ROIs measure."""
+    """Why no ROI is valid: the prior that rejects most of them, and the range of that attribute."""
     if rois.empty:
         return (
-            "everything mode found no ROI at all. Lower sam.pred_iou_thresh or "
+            "everything mode found no ROI. Lower sam.pred_iou_thresh or "
             "sam.stability_score_thresh, or raise sam.points_per_side"
         )
     bounds = rois["rejected_by"].str.split(";")
-    counts = {bound: sum(bound in found for found in bounds) for bound in ATTRIBUTE_OF}
+    counts = {bound: sum(bound in names for names in bounds) for bound in BOUNDED}
     most = max(counts, key=counts.__getitem__)
-    attribute = ATTRIBUTE_OF[most]
+    attribute = BOUNDED[most]
     measured = rois[attribute].quantile(list(QUANTILES))
     quantiles = ", ".join(f"{100 * q:g} %: {value:.3g}" for q, value in measured.items())
     others = ", ".join(f"{bound} {count}" for bound, count in counts.items())
@@ -171,7 +171,7 @@ def rejections(rois: pd.DataFrame) -> str:
 
 
 def _extent(occupied: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Last minus first occupied position plus one, for each row of [K, N]; 0 where none is."""
+    """Last minus first occupied position plus one, for each row of [K, N]; 0 for an empty row."""
     first = occupied.argmax(axis=1)
     last = occupied.shape[1] - 1 - occupied[:, ::-1].argmax(axis=1)
     return np.where(occupied.any(axis=1), last - first + 1, 0)

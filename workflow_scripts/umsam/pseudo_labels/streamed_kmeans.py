@@ -1,9 +1,9 @@
-"""K-means in memory that does not grow with the number of ROIs.
+"""K-means with memory that does not grow with the number of ROIs.
 
-The features are read batch by batch (a file a volume), again in each pass. A seeded sample of them
-is clustered by ordinary K-means; Lloyd's iterations over all features then start from there. Unlike
-mini-batches they are exact: each pass lowers the sum of squared errors of all ROIs, and the result
-depends neither on a learning rate nor on which ROIs come last.
+Each pass reads the features volume by volume. Ordinary K-means clusters a seeded sample of them, and
+Lloyd's iterations over all features start from there. Unlike mini-batches these iterations are exact:
+each pass lowers the sum of squared errors of all ROIs, and the result depends neither on a learning
+rate nor on the order of the ROIs.
 """
 
 import logging
@@ -25,10 +25,10 @@ LARGEST_PASSES = 20
 
 
 def sample(batches: Batches, size: int, seed: int) -> tuple[Features, int]:
-    """At most `size` rows drawn without replacement, in the order read; and how many there are.
+    """At most `size` rows drawn without replacement, in their order, and the number of all rows.
 
-    Every row gets a random key and the smallest keys stay, so each subset is equally likely and
-    only `size` rows are held. All rows, where there are no more than `size`.
+    Each row gets a random key, and the rows with the smallest keys are kept, so that every subset is
+    equally likely and memory holds few more than `size` rows.
     """
     rng = np.random.default_rng(seed)
     rows: list[Features] = []
@@ -59,10 +59,10 @@ def _smallest(
 
 
 def lloyd(batches: Batches, start: Features, tolerance: float, passes: int) -> Clusters:
-    """Lloyd's iterations from the centroids `start` [K, D], a pass over the batches each.
+    """Lloyd's iterations from the centroids `start` [K, D], each one pass over the batches.
 
-    They end when the centroids' squared shift is at most `tolerance`, or after `passes`. A centroid
-    that lost all of its features stays where it is.
+    They end when the squared shift of the centroids is at most `tolerance`, or after `passes`. A
+    centroid without features stays where it is.
     """
     centroids = start
     for done in range(1, passes + 1):
@@ -84,9 +84,9 @@ def lloyd(batches: Batches, start: Features, tolerance: float, passes: int) -> C
 def fit_streamed(
     batches: Batches, k: int, n_init: int, seed: int, max_rois: int | None
 ) -> Clusters:
-    """K-means over all batches: in memory, or streamed where there are more than `max_rois`.
+    """K-means over all batches: in memory, or streamed if there are more than `max_rois` features.
 
-    Twice `max_rois` features are held at most; None holds all of them, however many.
+    Memory holds at most twice `max_rois` features; None: all of them.
 
     Raises
     ------

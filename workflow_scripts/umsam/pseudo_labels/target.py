@@ -1,4 +1,4 @@
-"""The target cluster: the one that is most like the organ, by the prior and by other evidence."""
+"""The target cluster: the one that fits the prior best, optionally with further evidence (section 2.1)."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -10,21 +10,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from umsam.pseudo_labels.clustering import Clusters, knee
-from umsam.pseudo_labels.pseudo_labels import continuous, overlaps, read_links
+from umsam.pseudo_labels.pseudo_labels import longest_run, overlaps, read_links
 
 log = logging.getLogger(__name__)
 
 CONTINUITY_WEIGHT = 3.0
-"""Against 1 for the discrepancy, as a share of the prior, and 1 for the share of ROIs. Between 2
-and 3 the choices on parts of two real data sets, fetal brains and prostates, differ little."""
+"""Weight of the continuity; the discrepancy, as a share of the prior, and the share of ROIs have weight 1.
+On subsets of two real data sets, fetal brains and prostates, weights of 2 to 3 choose alike."""
 
-FAR = 0.5  # of the prior: a cluster that is farther from it is hardly the organ
+FAR = 0.5  # of the prior: a cluster beyond this distance is unlikely to be the organ
 
 
 @dataclass(frozen=True)
 class Target:
-    """The chosen cluster, with the figures of all clusters that the choice rests on."""
+    """The chosen cluster, with the numbers of all clusters that the choice is based on."""
 
     cluster: int
     means: list[float | None]
@@ -37,9 +36,9 @@ class Target:
 def counts_and_sums(
     assigned: Iterable[pd.DataFrame], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Number of ROIs of each of the k clusters and the sum of their attribute, both [k].
+    """Number of ROIs in each of the k clusters and the sum of their attribute, both [k].
 
-    `assigned` are a volume's ROIs each, columns cluster and attribute.
+    `assigned` gives the ROIs of one volume after another, columns cluster and attribute.
     """
     counts, sums = np.zeros(k, np.int64), np.zeros(k)
     for rois in assigned:
@@ -51,26 +50,25 @@ def counts_and_sums(
 def mean_continuity(
     assigned: Iterable[pd.DataFrame], folders: Mapping[str, str | Path], k: int
 ) -> NDArray[np.float64]:
-    """How well the ROIs of each of the k clusters go on from slice to slice, [k] in 0 to 1.
+    """How well the ROIs of each of the k clusters continue from slice to slice, [k] from 0 to 1.
 
-    In each volume the longest-lasting run of the cluster's ROIs, one a slice (`continuous`), is
-    taken; the continuity is the mean IoU of each with the next over all slices that have an ROI
-    of the cluster, 0 for those outside of the run. An organ goes on; what is cut out by chance
-    does not.
+    In each volume the best run of the cluster's ROIs, one per slice, is found (`longest_run`). The
+    continuity is the mean IoU of neighbours in the run, over all slices that have an ROI of the
+    cluster; slices outside of the run count as 0. An organ continues; chance segments do not.
 
     Parameters
     ----------
     assigned
-        A volume's training ROIs and their clusters, columns case, slice, index, cluster.
+        The training ROIs of one volume after another, columns case, slice, index, cluster.
     folders
-        Where the SAM masks of each case are.
+        The folder of SAM's masks of each case.
     """
     totals, pairs = np.zeros(k), np.zeros(k)
     for table in assigned:
         for case, rois in table.groupby("case"):
-            links = read_links(folders[case], rois, "continuous")
+            links = read_links(folders[str(case)], rois)
             for cluster, members in rois.groupby("cluster"):
-                totals[cluster] += sum(overlaps(continuous(members, links), links))
+                totals[cluster] += sum(overlaps(longest_run(members, links), links))
                 pairs[cluster] += members["slice"].nunique() - 1
     return totals / pairs.clip(1)
 
@@ -83,76 +81,71 @@ def choose_target(
     name: str = "attribute",
     continuity: NDArray[np.floating] | None = None,
 ) -> Target:
-    """The cluster whose mean attribute over the training ROIs is nearest the prior (section 2.1).
+    """The cluster whose mean attribute over the training ROIs is nearest to the prior (section 2.1).
 
-    With `continuity` the discrepancy, as a share of the prior, is one of three kinds of evidence:
-    the cluster's continuity, weighted, and its share of all ROIs are taken off it. Everything mode
-    finds an organ on many slices, several times on each; what has its size by chance is found less
-    often, and seldom goes on.
+    With `continuity`, the discrepancy (as a share of the prior) is reduced by the cluster's weighted
+    continuity and by its share of all ROIs. Everything mode finds an organ on many slices, often several
+    times; segments that match its size by chance are rarer and seldom continue.
 
     Parameters
     ----------
     counts, sums
-        Of the training ROIs, as `counts_and_sums` gives them.
+        Per cluster, from `counts_and_sums`.
     near_tie
-        Another cluster that is worse than the best one by at most this, is warned of.
+        A warning names the second-best cluster if its score is within this distance of the best.
     name
-        Of the attribute, for messages.
+        Name of the attribute, for messages.
     continuity
-        Of each cluster, as `mean_continuity` gives it.
+        Per cluster, from `mean_continuity`.
     """
     k = len(counts)
     means = np.divide(sums, counts, out=np.full(k, np.nan), where=counts > 0)
     score = np.where(counts > 0, np.abs(means - prior) / prior, np.inf)
-    known = [None] * k
+    shown: list[float | None] = [None] * k
     if continuity is not None:
         score = score - CONTINUITY_WEIGHT * continuity - counts / counts.sum()
-        known = continuity.tolist()
+        shown = continuity.tolist()
     order = np.argsort(score, kind="stable")
     best = int(order[0])
     tied = int(order[1]) if k > 1 and score[order[1]] - score[best] <= near_tie else None
 
     def figures(cluster: int) -> str:
-        steady = f", continuity {known[cluster]:.2f}" if known[cluster] is not None else ""
-        return f"mean {name} {means[cluster]:.4g}, {counts[cluster]} ROIs{steady}"
+        text = f"mean {name} {means[cluster]:.4g}, {counts[cluster]} ROIs"
+        return text if shown[cluster] is None else f"{text}, continuity {shown[cluster]:.2f}"
 
     reason = f"cluster {best} fits the prior {prior:.4g} best: {figures(best)}"
     if tied is not None:
-        reason += f"; cluster {tied} nearly as well: {figures(tied)}"
+        reason += f"; cluster {tied} fits nearly as well: {figures(tied)}"
         log.warning(
-            "WARNING: two clusters fit target.prior = %.4g about equally: cluster %d (%s) is "
-            "taken, cluster %d (%s) is not. Look at figures/clusters.png; another prior, "
-            "attribute, target.choose_by or number of clusters may tell them apart.",
+            "WARNING: two clusters fit target.prior = %.4g about equally well: cluster %d (%s), which "
+            "was chosen, and cluster %d (%s). Look at figures/clusters.png. Another prior, "
+            "target.attribute, target.choose_by or clustering.k may separate them.",
             prior, best, figures(best), tied, figures(tied),
         )  # fmt: skip
     if abs(means[best] - prior) > FAR * prior:
         log.warning(
-            "WARNING: no cluster is near target.prior = %.4g: cluster %d, which is taken, has %s. "
-            "Look at figures/clusters.png; is the prior right, and do shape_priors let the organ "
-            "pass?",
+            "WARNING: no cluster is near target.prior = %.4g: cluster %d, which was chosen, has %s. "
+            "Look at figures/clusters.png. Check the prior, and whether shape_priors keep the organ.",
             prior, best, figures(best),
         )  # fmt: skip
     return Target(
         cluster=best,
         means=[None if np.isnan(mean) else float(mean) for mean in means],
         counts=counts.tolist(),
-        continuity=known,
+        continuity=shown,
         near_tie=tied,
         reason=reason,
     )
 
 
-def target_record(
-    target: Target, clusters: Clusters, curve: pd.DataFrame, attribute: str, prior: float
-) -> dict[str, Any]:
-    """What ``clusters/target.json`` says."""
+def target_record(target: Target, attribute: str, prior: float) -> dict[str, Any]:
+    """The content of ``clusters/target.json``."""
     figures = zip(target.means, target.counts, target.continuity, strict=True)
     return {
         "cluster": target.cluster,
         "attribute": attribute,
         "prior": prior,
-        "k": clusters.k,
-        "knee": knee(curve),
+        "k": len(target.counts),
         "clusters": [
             {"cluster": index, "mean": mean, "count": count, "continuity": continuity}
             for index, (mean, count, continuity) in enumerate(figures)
