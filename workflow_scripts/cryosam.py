@@ -1,4 +1,4 @@
-"""CryoSAM on one volume, from one click."""
+"""CryoSAM on one volume with one click."""
 
 from umsam.jobs import job
 
@@ -39,4 +39,4 @@ with job(snakemake):
     seconds = time.perf_counter() - start
 
     write_prediction(snakemake.output, mask, volume, seconds, matches=matches)
-    logging.info("%d places like the one clicked, %.1f s", matches, seconds)
+    logging.info("%d matches of the clicked object, %.1f s", matches, seconds)

@@ -1,4 +1,4 @@
-"""K-means on one labelled volume, by intensity or by DINO features; the label picks the cluster."""
+"""K-means on one labelled volume, by intensity or DINO features; the label selects the cluster."""
 
 from umsam.jobs import job
 
@@ -40,4 +40,4 @@ with job(snakemake):
 
     best = best_cluster(clusters, label, k)
     write_prediction(snakemake.output, clusters == best, volume, seconds, cluster=best, k=k)
-    logging.info("cluster %d of %d fits the label best, %.1f s", best, k, seconds)
+    logging.info("cluster %d of %d has the best DSC, %.1f s", best, k, seconds)

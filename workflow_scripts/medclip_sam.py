@@ -1,4 +1,4 @@
-"""MedCLIP-SAM on one volume, told which slices hold the organ."""
+"""MedCLIP-SAM on one volume; the label states which slices contain the target."""
 
 from umsam.jobs import job
 
@@ -12,13 +12,13 @@ with job(snakemake):
 
     from umsam.baselines.biomedclip import load_biomedclip
     from umsam.baselines.dense_crf import Kernels
-    from umsam.planning.descriptions import read_descriptions
     from umsam.baselines.medclip_sam import medclip_sam
     from umsam.baselines.weights import check_weights
     from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
     from umsam.devices import default_device
     from umsam.models.sam import load_sam
+    from umsam.planning.descriptions import read_descriptions
 
     device = default_device()
     sam, settings = snakemake.params.sam, snakemake.params.settings
@@ -36,8 +36,8 @@ with job(snakemake):
 
     start = time.perf_counter()
     saliency = partial(
-        clip.saliency,
-        text_feature=clip.text_feature(descriptions),
+        clip.compute_saliency,
+        text_feature=clip.encode_texts(descriptions),
         channels=settings["channels"],
         batch_size=settings["batch_size"],
     )
@@ -47,4 +47,4 @@ with job(snakemake):
     seconds = time.perf_counter() - start
 
     write_prediction(snakemake.output, mask, volume, seconds, positive_slices=int(positive.sum()))
-    logging.info("organ on %d of %d slices, %.1f s", positive.sum(), len(positive), seconds)
+    logging.info("target in %d of %d slices, %.1f s", positive.sum(), len(positive), seconds)

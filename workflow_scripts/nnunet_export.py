@@ -1,4 +1,4 @@
-"""The labelled training cases of a data set in nnU-Net's format."""
+"""Export the labelled training cases of a data set to nnU-Net's format."""
 
 from umsam.jobs import job
 
@@ -15,4 +15,4 @@ with job(snakemake):
     )
     with atomic_directory(snakemake.output[0]) as folder:
         export_dataset(folder, images, labels)
-    logging.info("%d training cases", len(images))
+    logging.info("exported %d training cases", len(images))

@@ -1,4 +1,4 @@
-"""nnU-Net planned and trained on a data set's labelled training cases."""
+"""Plan and train nnU-Net on the labelled training cases of a data set."""
 
 from umsam.jobs import job
 

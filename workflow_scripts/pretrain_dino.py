@@ -9,7 +9,7 @@ with job(snakemake):
 
     from umsam.devices import default_device
     from umsam.files import atomic_write
-    from umsam.models.compact_dino import save_weights
+    from umsam.models.compact_dino import save_compact_dino
     from umsam.pretraining.dino_criterion import tissue_monitor
     from umsam.pretraining.dino_training import DinoSettings, procedural_source, train_dino
     from umsam.pretraining.settings import from_configuration
@@ -21,5 +21,5 @@ with job(snakemake):
     source, monitor = procedural_source(settings.seed), tissue_monitor()
     backbone = train_dino(settings, source, state_file, monitor, device=default_device())
     with atomic_write(checkpoint) as temporary:
-        save_weights(backbone, temporary)
+        save_compact_dino(backbone, temporary)
     state_file.unlink()

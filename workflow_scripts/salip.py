@@ -1,4 +1,4 @@
-"""SaLIP on one volume, told which slices hold the organ."""
+"""SaLIP on one volume; the label states which slices contain the target."""
 
 from umsam.jobs import job
 
@@ -11,14 +11,14 @@ with job(snakemake):
     from segment_anything import SamPredictor
 
     from umsam.baselines.clip import load_clip
-    from umsam.planning.descriptions import read_descriptions
     from umsam.baselines.salip import salip
     from umsam.baselines.weights import check_weights
+    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
     from umsam.devices import default_device
-    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.models.sam import load_sam
+    from umsam.planning.descriptions import read_descriptions
 
     device = default_device()
     sam, settings = snakemake.params.sam, snakemake.params.settings
@@ -36,19 +36,13 @@ with job(snakemake):
 
     start = time.perf_counter()
     similarity = partial(
-        clip.similarity,
-        class_feature=clip.class_feature(descriptions),
+        clip.compute_similarity,
+        class_feature=clip.encode_class(descriptions),
         batch_size=settings["batch_size"],
     )
     mask = salip(predictor, similarity, volume.array, positive, proposals, settings["max_area"])
     seconds = time.perf_counter() - start
 
-    found = int(mask.any(axis=(1, 2)).sum())
-    write_prediction(
-        snakemake.output,
-        mask,
-        volume,
-        seconds,
-        positive_slices=int(positive.sum()),
-    )
-    logging.info("organ on %d slices, found on %d, %.1f s", positive.sum(), found, seconds)
+    write_prediction(snakemake.output, mask, volume, seconds, positive_slices=int(positive.sum()))
+    segmented = mask.any(axis=(1, 2)).sum()
+    logging.info("target in %d slices, mask in %d, %.1f s", positive.sum(), segmented, seconds)

@@ -1,4 +1,4 @@
-"""SAM2 on one volume as a video, from one click or one box."""
+"""SAM2 on one volume as a video, with one click or one box."""
 
 from umsam.jobs import job
 
@@ -10,7 +10,7 @@ with job(snakemake):
     import numpy as np
     from transformers.utils.logging import disable_progress_bar
 
-    from umsam.baselines.sam2 import box, click, load_sam2, segment_video
+    from umsam.baselines.sam2 import box_prompt, load_sam2, point_prompt, segment_video
     from umsam.baselines.weights import check_weights
     from umsam.data.predictions import write_prediction
     from umsam.data.volumes import read_array, read_volume
@@ -27,10 +27,11 @@ with job(snakemake):
     start = time.perf_counter()
     mask, z = np.zeros(label.shape, bool), None
     if label.any():
-        prompt = {"sam2_point": click, "sam2_box": box}[snakemake.wildcards.method](label)
+        simulate = {"sam2_point": point_prompt, "sam2_box": box_prompt}[snakemake.wildcards.method]
+        prompt = simulate(label)
         mask, z = segment_video(model, volume.array, prompt, device), prompt.z
     seconds = time.perf_counter() - start
 
     write_prediction(snakemake.output, mask, volume, seconds, prompted_slice=z)
-    found = int(mask.any(axis=(1, 2)).sum())
-    logging.info("prompt on slice %s, object on %d, %.1f s", z, found, seconds)
+    segmented = mask.any(axis=(1, 2)).sum()
+    logging.info("prompt on slice %s, mask in %d slices, %.1f s", z, segmented, seconds)

@@ -1,4 +1,4 @@
-"""SAM with clicks or a box on every slice of one volume that holds the organ."""
+"""SAM on one volume, with clicks or a box on every slice that contains the target."""
 
 from umsam.jobs import job
 
@@ -31,4 +31,4 @@ with job(snakemake):
 
     prompts = int(label.any(axis=(1, 2)).sum())
     write_prediction(snakemake.output, mask, volume, seconds, prompted_slices=prompts)
-    logging.info("%d of %d slices prompted, %.1f s", prompts, len(label), seconds)
+    logging.info("prompts on %d of %d slices, %.1f s", prompts, len(label), seconds)

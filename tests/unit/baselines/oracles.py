@@ -1,7 +1,7 @@
-"""Models that know the answer, in the place of networks: they see it in the image itself.
+"""Oracle models in place of networks; they read the correct answer from the image.
 
-In their images the object is brighter than 0.5, so what they return is exact, and whatever the
-methods around them lose is the methods' own.
+In the test images the objects are brighter than 0.5, so the oracles are exact, and every error is
+an error of the method.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ SIZE, CHANNELS = 64, 32
 
 
 def small_sam() -> Sam:
-    """A SAM of Meta's own parts with random weights."""
+    """A small SAM of Meta's modules with random weights."""
     grid = (SIZE // 16, SIZE // 16)
     return Sam(
         image_encoder=ImageEncoderViT(
@@ -45,15 +45,15 @@ def small_sam() -> Sam:
 
 
 class OracleSam(SamPredictor):
-    """Meta's predictor with the network's answer replaced by the object under the prompt.
+    """Meta's predictor, with the network's output replaced by the object under the prompt.
 
-    Of the masks of an ambiguous prompt one is the object and has the best score, one covers the
-    whole slice, one is empty.
+    Of the three masks of an ambiguous prompt, the first is the object and has the best score, the
+    second covers the slice, and the third is empty.
     """
 
     def __init__(self) -> None:
         super().__init__(small_sam())
-        self.asked = 0
+        self.calls = 0
 
     def set_image(self, image, image_format="RGB"):
         super().set_image(image, image_format)
@@ -68,7 +68,7 @@ class OracleSam(SamPredictor):
         multimask_output=True,
         return_logits=False,
     ):
-        self.asked += 1
+        self.calls += 1
         objects, _ = ndimage.label(self.features.numpy(), np.ones((3, 3)))
         height, width = self.original_size
         scale = np.array([width / self.input_size[1], height / self.input_size[0]])
@@ -76,24 +76,24 @@ class OracleSam(SamPredictor):
         if point_coords is not None:
             points = (point_coords[0].numpy() * scale).astype(int)
             for (x, y), positive in zip(points, point_labels[0].tolist(), strict=True):
-                chosen = objects[y, x]
-                if positive and chosen:
-                    mask |= objects == chosen
+                index = objects[y, x]
+                if positive and index:
+                    mask |= objects == index
                 assert positive or not self.features[y, x]  # a background click is outside
         if boxes is not None:
             x0, y0, x1, y1 = (boxes[0].numpy().reshape(2, 2) * scale).ravel()
             rows, columns = np.nonzero(objects)
             inside = (columns >= x0 - 1) & (columns < x1 + 1) & (rows >= y0 - 1) & (rows < y1 + 1)
             mask[rows[inside], columns[inside]] = True
-        answers = [mask]
+        outputs = [mask]
         if multimask_output:
-            answers += [np.ones_like(mask), np.zeros_like(mask)]
-        masks = torch.from_numpy(np.stack(answers))[None]
-        scores = torch.tensor([[0.9, 0.8, 0.7]])[:, : len(answers)]
+            outputs += [np.ones_like(mask), np.zeros_like(mask)]
+        masks = torch.from_numpy(np.stack(outputs))[None]
+        scores = torch.tensor([[0.9, 0.8, 0.7]])[:, : len(outputs)]
         return masks, scores, self._low_res(masks)
 
     def _low_res(self, masks):
-        """Logits of SAM's size: the slice fills the part that is no padding; depth decides."""
+        """Low-res logits: the depth inside the object, and a large value in the padding."""
         side = 4 * self.model.prompt_encoder.image_embedding_size[0]
         depths = torch.tensor(
             np.stack([ndimage.distance_transform_edt(mask) for mask in masks[0].numpy()])
@@ -102,7 +102,7 @@ class OracleSam(SamPredictor):
         inside = [
             round(side * length / self.model.image_encoder.img_size) for length in self.input_size
         ]
-        logits = torch.full((1, len(depths), side, side), 50.0)  # padding is the most certain
+        logits = torch.full((1, len(depths), side, side), 50.0)
         logits[..., : inside[0], : inside[1]] = F.interpolate(signed, inside, mode="area")
         return logits
 
@@ -115,5 +115,5 @@ def balls(shape, centres, radius, spacing=(1.0, 1.0, 1.0)):
 
 
 def bright(*objects):
-    """A volume in [0, 1] in which these objects are bright and all else is dark."""
+    """A volume in [0, 1] in which these objects are bright and everything else is dark."""
     return np.where(np.any(objects, axis=0), 0.9, 0.1).astype(np.float32)

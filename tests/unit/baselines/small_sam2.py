@@ -1,4 +1,4 @@
-"""A SAM2 video model of transformers, small enough for tests, with random weights."""
+"""A small SAM2 video model of transformers with random weights."""
 
 import torch
 from transformers import Sam2VideoConfig, Sam2VideoModel

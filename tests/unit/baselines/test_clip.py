@@ -1,4 +1,4 @@
-"""CLIP in the official format: the features are the model's own, and wrong folders are named."""
+"""CLIP in the official format: features equal the model's, and errors name the folder."""
 
 import shutil
 
@@ -24,8 +24,8 @@ def crops(*shapes):
     return [rng.integers(0, 256, (*shape, 3)).astype(np.uint8) for shape in shapes]
 
 
-def test_cosines_are_those_of_the_model(clip):
-    """Against the towers called one crop at a time, on images prepared by torchvision."""
+def test_similarities_equal_those_of_the_model(clip):
+    """The reference calls the towers one crop at a time, on images preprocessed by torchvision."""
     images = crops((40, 30), (32, 32), (3, 3), (60, 24))
     prepare = v2.Compose(
         [
@@ -45,38 +45,38 @@ def test_cosines_are_those_of_the_model(clip):
         )
     unit = F.normalize(feature, dim=0)
     for batch_size in (1, 3, 8):
-        found = clip.similarity(images, unit, batch_size)
-        np.testing.assert_allclose(found, torch.stack(expected).detach(), atol=5e-3)
+        similarity = clip.compute_similarity(images, unit, batch_size)
+        np.testing.assert_allclose(similarity, torch.stack(expected).detach(), atol=5e-3)
 
 
-def test_a_class_is_the_mean_of_its_descriptions(clip):
+def test_a_class_feature_is_the_mean_of_its_descriptions(clip):
     texts = ["a brain", "a rounder brain", "x"]
     features = []
-    for text in texts:
-        tokens = clip.texts(text, return_tensors="pt")
-        pooled = clip.model.text_model(**tokens).pooler_output
-        features.append(clip.model.text_projection(pooled)[0].detach())
+    for description in texts:
+        tokens = clip.texts(description, return_tensors="pt")
+        text = clip.model.text_model(**tokens).pooler_output
+        features.append(clip.model.text_projection(text)[0].detach())
     expected = F.normalize(torch.stack(features).mean(dim=0), dim=0)
-    np.testing.assert_allclose(clip.class_feature(texts), expected, atol=1e-5)
-    assert not np.allclose(clip.class_feature(texts), clip.class_feature(texts[:1]), atol=1e-3)
+    np.testing.assert_allclose(clip.encode_class(texts), expected, atol=1e-5)
+    assert not np.allclose(clip.encode_class(texts), clip.encode_class(texts[:1]), atol=1e-3)
 
 
-def test_a_description_that_is_too_long_loses_its_end(clip):
+def test_long_descriptions_are_truncated(clip):
     long = "the brain of a fetus is round"
-    assert torch.equal(clip.class_feature([long]), clip.class_feature([long + " and soft" * 20]))
+    assert torch.equal(clip.encode_class([long]), clip.encode_class([long + " and soft" * 20]))
 
 
-def test_the_ends_that_a_crop_loses_are_those_that_clip_does_not_see(clip):
+def test_cutting_off_the_ends_of_a_long_crop_does_not_change_its_similarity(clip):
     (image,) = crops((8, 120))
     trimmed = crop_on_black(image, np.ones(image.shape[:2], bool))
     assert trimmed.shape[1] < 30
     feature = F.normalize(torch.randn(16), dim=0)
-    whole, part = clip.similarity([image, trimmed], feature, 1)
-    assert part == pytest.approx(whole, abs=1e-3)
+    full, cut = clip.compute_similarity([image, trimmed], feature, 1)
+    assert cut == pytest.approx(full, abs=1e-3)
 
 
 @pytest.mark.parametrize("fault", ["absent", "cut", "text", "lacking", "no tokenizer"])
-def test_a_folder_of_something_else_is_named(clip_folder, tmp_path, fault):
+def test_an_error_names_the_folder_and_the_setting(clip_folder, tmp_path, fault):
     folder = tmp_path / "clip"
     shutil.copytree(clip_folder, folder)
     weights = folder / "model.safetensors"
@@ -94,5 +94,5 @@ def test_a_folder_of_something_else_is_named(clip_folder, tmp_path, fault):
         save_file(state, weights, metadata={"format": "pt"})
     else:
         (folder / "tokenizer.json").unlink()
-    with pytest.raises(InputError, match=r"clip: .*baselines\.weights\.clip"):
+    with pytest.raises(InputError, match=r"clip(:| does).*baselines\.weights\.clip"):
         load_clip(folder, "cpu")

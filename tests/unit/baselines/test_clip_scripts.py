@@ -1,4 +1,4 @@
-"""The scripts of SaLIP and MedCLIP-SAM on a volume, with the shipped SAM and small CLIPs."""
+"""The scripts of SaLIP and MedCLIP-SAM on a volume, with the compact SAM and small CLIPs."""
 
 import json
 import runpy
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from stand_ins import Named
 
+from umsam.data.masks import SliceMasks, no_masks, slice_file, write_slice_masks
 from umsam.data.phantoms import phantom_case
 from umsam.data.volumes import Volume, read_volume, write_volume
-from umsam.data.masks import SliceMasks, no_masks, slice_file, write_slice_masks
 
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 
@@ -28,7 +28,7 @@ def on_the_cpu(monkeypatch):
 
 @pytest.fixture
 def case(tmp_path):
-    """Three slices of a phantom, the organ on the last two, with proposals on the first two."""
+    """Three slices of a phantom: the target in the last two, proposals for the first two."""
     array, label, _ = phantom_case("brain", "site1-1")
     first = int(label.any(axis=(1, 2)).argmax())
     array, label = array[first - 1 : first + 2], label[first - 1 : first + 2] > 0
@@ -39,13 +39,13 @@ def case(tmp_path):
     masks = np.stack([label[1], np.roll(label[1], 20, axis=1)])
     proposals = SliceMasks(masks, np.ones(2, np.float32), np.ones(2, np.float32),
                            np.zeros((2, 4), np.int32), np.zeros((2, 2), np.float32))  # fmt: skip
-    for z, found in enumerate([proposals, proposals, no_masks(*label.shape[1:])]):
-        write_slice_masks(slice_file(tmp_path / "masks", z), found)
+    for z, masks in enumerate([proposals, proposals, no_masks(*label.shape[1:])]):
+        write_slice_masks(slice_file(tmp_path / "masks", z), masks)
     return tmp_path
 
 
 def run(script, folder, weights, checksums, settings, **texts):
-    """The prediction, its JSON and the log."""
+    """Run a script; returns the prediction and the log."""
     output = folder / "predictions"
     snakemake = SimpleNamespace(
         input=Named(
@@ -86,7 +86,7 @@ def test_salip(case, clip_folder):
     settings = {"max_area": 0.25, "batch_size": 4}
     mask, log = run("salip", case, clip_folder, files, settings)
     assert mask.any(axis=(1, 2)).tolist() == [False, True, False]
-    assert "organ on 2 slices, found on 1" in log
+    assert "target in 2 slices, mask in 1" in log
 
 
 def test_medclip_sam(case, biomedclip_folder):
@@ -96,13 +96,13 @@ def test_medclip_sam(case, biomedclip_folder):
     mask, log = run("medclip_sam", case, biomedclip_folder, files, settings, text_weights=text)
     assert not mask[0].any()
     assert mask[1:].any()
-    assert "organ on 2 of 3 slices" in log
+    assert "target in 2 of 3 slices" in log
 
 
 def test_weights_with_another_checksum_are_not_loaded(case, clip_folder, capsys):
     with pytest.raises(SystemExit):
         run("salip", case, clip_folder, {"model.safetensors": "0" * 64}, {})
     log = (case / "a.log").read_text()
-    assert "baselines.weights.clip.files[model.safetensors] states 0000" in log
+    assert "baselines.weights.clip.sha256[model.safetensors] states 0000" in log
     assert "Traceback" not in log
     assert not (case / "predictions").exists()

@@ -1,4 +1,4 @@
-"""K-means rows: scikit-learn itself, brute force over the clusters, the upsampling's geometry."""
+"""K-means methods: agreement with scikit-learn, choice of the cluster, geometry of patches."""
 
 import numpy as np
 import pytest
@@ -15,20 +15,20 @@ def test_intensity_equals_scikit_learn():
     assert np.array_equal(ours, direct.labels_.reshape(volume.shape))
 
 
-def test_a_fit_on_a_sample_assigns_everything_to_the_nearest_centroid():
+def test_after_a_fit_on_a_sample_all_features_are_assigned():
     rng = np.random.default_rng(0)
     centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     truth = rng.integers(0, 3, 3000)
     features = centres[truth] + rng.normal(size=(3000, 2))
-    found = cluster(features, 3, 4, 0, largest_fit=200)
-    assert len(found) == 3000
-    pairs = {(int(a), int(b)) for a, b in zip(truth, found, strict=True)}
-    assert len(pairs) == 3  # one cluster per blob, no voxel astray
-    assert np.array_equal(found, cluster(features, 3, 4, 0, largest_fit=200))
+    clusters = cluster(features, 3, 4, 0, largest_fit=200)
+    assert len(clusters) == 3000
+    pairs = {(int(a), int(b)) for a, b in zip(truth, clusters, strict=True)}
+    assert len(pairs) == 3  # one cluster per blob
+    assert np.array_equal(clusters, cluster(features, 3, 4, 0, largest_fit=200))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_best_cluster_is_the_one_brute_force_finds(seed):
+def test_the_best_cluster_equals_that_of_brute_force(seed):
     rng = np.random.default_rng(seed)
     clusters = rng.integers(0, 6, (5, 9, 9))
     label = (clusters == rng.integers(0, 6)) ^ (rng.random(clusters.shape) < 0.3)
@@ -36,8 +36,8 @@ def test_the_best_cluster_is_the_one_brute_force_finds(seed):
     assert best_cluster(clusters, label, 6) == int(np.argmax(scores))
 
 
-def test_dice_chooses_and_not_raw_overlap():
-    """A cluster that covers all of the label and much else loses to a tight one."""
+def test_the_best_cluster_has_the_largest_dice_and_not_the_largest_overlap():
+    """A compact cluster is better than one that overlaps more but also covers the background."""
     clusters = np.zeros((1, 10, 10), int)
     clusters[0, 4:6, 4:6] = 1
     label = np.zeros((1, 10, 10), bool)
@@ -45,8 +45,8 @@ def test_dice_chooses_and_not_raw_overlap():
     assert best_cluster(clusters, label, 2) == 1
 
 
-def test_pixels_take_the_cluster_of_the_patch_they_lie_in():
-    """Left and right half differ in feature; 3 x 4 patches over a slice of 12 x 16 pixels."""
+def test_pixels_have_the_cluster_of_their_patch():
+    """The halves differ in their features; 3 x 4 patches cover a slice of 12 x 16 pixels."""
     maps = np.zeros((2, 5, 3, 4))
     maps[:, :, :, 2:] = 1.0
     maps[1] = 1 - maps[1]
@@ -58,13 +58,13 @@ def test_pixels_take_the_cluster_of_the_patch_they_lie_in():
     assert (clusters[1, :, 8:] == left).all()
 
 
-def test_the_patch_grid_spans_slices_that_are_no_multiple_of_it():
+def test_the_patch_grid_covers_slices_of_any_size():
     maps = np.arange(3.0).reshape(1, 1, 3, 1)
     clusters = cluster_feature_maps(maps, (1, 10, 7), 3, 1, 0)
     sizes = np.unique(clusters[0, :, 0], return_counts=True)[1]
     assert sorted(sizes) == [3, 3, 4]
 
 
-def test_too_few_samples():
-    with pytest.raises(ValueError, match="3 samples for 4 clusters"):
+def test_fewer_samples_than_clusters_are_refused():
+    with pytest.raises(ValueError, match="at least 4 samples for 4 clusters, not 3"):
         cluster(np.zeros((3, 1)), 4, 1, 0)

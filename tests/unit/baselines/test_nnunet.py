@@ -1,4 +1,4 @@
-"""Export for nnU-Net, judged by nnU-Net's own integrity check."""
+"""The export for nnU-Net passes nnU-Net's integrity check."""
 
 import json
 from multiprocessing import dummy
@@ -41,7 +41,7 @@ def exported(tmp_path):
 
 @pytest.fixture
 def verify(monkeypatch):
-    """nnU-Net's check, in threads: its processes would each start Python anew."""
+    """nnU-Net's check in threads, because each of its processes would start Python."""
     monkeypatch.setenv("nnUNet_raw", "/nowhere")
     from nnunetv2.experiment_planning import verify_dataset_integrity as module
 
@@ -53,15 +53,15 @@ def verify(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_nnunet_accepts_the_export_without_a_word(exported, verify, capsys):
+def test_nnunet_accepts_the_export_without_a_warning(exported, verify, capsys):
     verify(str(exported), 1)
-    words = capsys.readouterr().out
-    assert "Done" in words
-    assert not [word for word in ("Error", "Warning", "WARNING") if word in words]
+    output = capsys.readouterr().out
+    assert "Done" in output
+    assert not [word for word in ("Error", "Warning", "WARNING") if word in output]
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_check_would_see_a_fault(exported, verify):
+def test_nnunets_check_detects_faults(exported, verify):
     write(exported / "labelsTr/p-01.nii.gz", np.full((4, 12, 10), 2, np.uint8))
     with pytest.raises(RuntimeError, match="unexpected labels"):
         verify(str(exported), 1)
@@ -73,13 +73,13 @@ def test_the_check_would_see_a_fault(exported, verify):
         verify(str(exported), 1)
 
 
-def test_images_are_copied_whole(exported):
+def test_images_are_copied_unchanged(exported):
     for case in CASES:
         source = exported.parent / f"volumes/{case}.nii.gz"
         assert (exported / f"imagesTr/{case}_0000.nii.gz").read_bytes() == source.read_bytes()
     assert json.loads((exported / "dataset.json").read_text())["numTraining"] == 3
 
 
-def test_images_without_their_label_are_refused(tmp_path):
+def test_images_without_labels_are_refused(tmp_path):
     with pytest.raises(ValueError, match="same cases"):
         export_dataset(tmp_path, {"a": "a.nii.gz"}, {})

@@ -1,4 +1,4 @@
-"""SaLIP with a CLIP and a SAM that know the answer, and the crops that it shows to CLIP."""
+"""SaLIP with an oracle CLIP and an oracle SAM, and the crops for CLIP."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ from truth_sam import TruthSam
 
 from umsam.baselines.salip import LONGEST, crop_on_black, salip
 from umsam.data.intensity import normalise, to_rgb_uint8
+from umsam.data.masks import SliceMasks, no_masks
 from umsam.data.phantoms import phantom_case
 from umsam.evaluation.dice import dice
-from umsam.data.masks import SliceMasks, no_masks
 
 SHAPE = (60, 80)
 
@@ -25,13 +25,13 @@ def rectangle(y, x, rows, columns, shape=SHAPE):
     return mask
 
 
-def never(*arguments):
-    raise AssertionError("not to be asked")
+def must_not_be_called(*arguments):
+    raise AssertionError("CLIP must not be called")
 
 
 @pytest.mark.parametrize("kind", ["brain", "prostate"])
-def test_a_clip_that_knows_the_answer_makes_salip_right(kind):
-    """Proposals: the organ, shifted copies, the slice. The oracle knows the organ's own pixels."""
+def test_salip_is_exact_with_an_oracle_clip(kind):
+    """Proposals are the organ, shifted copies and the slice; the oracle recognises the organ."""
     array, label, _ = phantom_case(kind, "site1-1")
     volume, truth = normalise(array), label > 0
     rng = np.random.default_rng(0)
@@ -46,30 +46,30 @@ def test_a_clip_that_knows_the_answer_makes_salip_right(kind):
     assert 0 < positive.sum() < len(positive)
     organ = [crop_on_black(to_rgb_uint8(volume[z]), truth[z]) for z in np.flatnonzero(positive)]
 
-    def knows(crops):
+    def recognise(crops):
         return np.array([float(any(np.array_equal(c, o) for o in organ)) for c in crops])
 
     sam = TruthSam(volume, truth)
-    assert dice(salip(sam, knows, volume, positive, proposals, 0.5), truth) == 1
-    misled = salip(sam, lambda crops: -knows(crops), volume, positive, proposals, 0.5)
+    assert dice(salip(sam, recognise, volume, positive, proposals, 0.5), truth) == 1
+    misled = salip(sam, lambda crops: -recognise(crops), volume, positive, proposals, 0.5)
     assert dice(misled, truth) < 0.5
 
 
-def test_slices_without_the_organ_or_without_a_proposal_stay_empty():
+def test_slices_without_the_target_or_without_a_proposal_stay_empty():
     volume = np.full((4, *SHAPE), 0.5, np.float32)
     organ, huge = rectangle(10, 10, 10, 20), rectangle(0, 0, 60, 80)
     proposals = [slice_masks([organ]), no_masks(*SHAPE), slice_masks([huge]), slice_masks([organ])]
     positive = np.array([False, True, True, True])
     sam = TruthSam(volume, np.ones(volume.shape, bool))
-    found = salip(sam, lambda c: np.zeros(len(c)), volume, positive, proposals, 0.25)
-    np.testing.assert_array_equal(found[3], organ)
-    assert not found[:3].any()
+    mask = salip(sam, lambda c: np.zeros(len(c)), volume, positive, proposals, 0.25)
+    np.testing.assert_array_equal(mask[3], organ)
+    assert not mask[:3].any()
     assert len(sam.boxes) == 1
-    salip(sam, never, volume[:3], positive[:3], proposals[:3], 0.25)
+    salip(sam, must_not_be_called, volume[:3], positive[:3], proposals[:3], 0.25)
 
 
 def test_the_area_limit_is_a_share_of_the_slice():
-    """Two proposals, of a tenth and of a fifth of the slice; CLIP prefers the larger."""
+    """The proposals cover a tenth and a fifth of the slice; CLIP prefers the larger one."""
     volume = np.full((1, *SHAPE), 0.5, np.float32)
     proposals = [slice_masks([rectangle(0, 0, 12, 40), rectangle(30, 0, 24, 40)])]
 
@@ -84,7 +84,7 @@ def test_the_area_limit_is_a_share_of_the_slice():
     assert boxes(0.1) == []
 
 
-def test_a_crop_shows_the_mask_and_nothing_else():
+def test_a_crop_is_black_outside_the_mask():
     rng = np.random.default_rng(0)
     image = np.repeat(rng.integers(1, 256, (*SHAPE, 1)).astype(np.uint8), 3, axis=2)
     mask = rectangle(20, 30, 6, 10)
@@ -97,7 +97,7 @@ def test_a_crop_shows_the_mask_and_nothing_else():
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 80), (60, 3), (5, 15), (5, 16), (4, 17)])
-def test_a_long_crop_loses_its_ends_evenly(rows, columns):
+def test_both_ends_of_a_long_crop_are_cut_off_equally(rows, columns):
     image = np.repeat(np.arange(1, 4801).reshape(*SHAPE, 1).astype(np.uint8), 3, axis=2)
     crop = crop_on_black(image, rectangle(0, 0, rows, columns))
     assert max(crop.shape[:2]) <= LONGEST * min(crop.shape[:2]) + 1

@@ -1,4 +1,4 @@
-"""The SAM2 rows: transformers' own steps as the peer, a model that knows the answer, loading."""
+"""SAM2: agreement with the steps of transformers, an oracle model, and loading."""
 
 import json
 
@@ -12,7 +12,7 @@ from transformers import Sam2ImageProcessor, Sam2VideoModel, Sam2VideoProcessor
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoSegmentationOutput
 from transformers.models.sam2_video.video_processing_sam2_video import Sam2VideoVideoProcessor
 
-from umsam.baselines.sam2 import Prompt, box, click, load_sam2, segment_video
+from umsam.baselines.sam2 import Prompt, box_prompt, load_sam2, point_prompt, segment_video
 from umsam.data.intensity import to_rgb_uint8
 from umsam.errors import InputError
 from umsam.evaluation.dice import dice
@@ -23,15 +23,15 @@ OTHER = balls(SHAPE, [(3, 30, 45)], 8, (3, 1, 1))
 
 
 class OracleSam2(Sam2VideoModel):
-    """Transformers' model and its propagation, but each frame's mask is the object itself.
+    """The model of transformers with its propagation, but with exact masks.
 
-    On the prompted frame that is the object under the point, or in the box; on the others, what
-    touches the mask of a neighbouring frame that is known already.
+    On the prompted frame, the mask is the object under the point or in the box. On other frames, it
+    is the object that overlaps the mask of the previous frame.
     """
 
     def forward(self, session, frame_idx=None, frame=None, reverse=False, **_):
         objects, _ = ndimage.label(session.get_frame(frame_idx)[0].numpy() > 0, np.ones((3, 3)))
-        self.known = getattr(self, "known", {})
+        self.masks = getattr(self, "masks", {})
         prompt = session.point_inputs_per_obj[0].get(frame_idx)
         if prompt is not None:
             points = prompt["point_coords"][0, 0].numpy().round().astype(int)
@@ -39,10 +39,10 @@ class OracleSam2(Sam2VideoModel):
             x, y = points[0] if labels == [1] else (points[0] + points[1]) // 2
             mask = objects == objects[y, x]
         else:
-            last = self.known[frame_idx + 1 if reverse else frame_idx - 1]
-            under = np.unique(objects[last & (objects > 0)])
-            mask = np.isin(objects, under)
-        self.known[frame_idx] = mask
+            previous = self.masks[frame_idx + 1 if reverse else frame_idx - 1]
+            overlapping = np.unique(objects[previous & (objects > 0)])
+            mask = np.isin(objects, overlapping)
+        self.masks[frame_idx] = mask
         depth = torch.tensor(np.where(mask, 1.0, -1.0), dtype=torch.float32)[None, None]
         logits = torch.nn.functional.interpolate(depth, (SIZE // 2, SIZE // 2), mode="area")
         return Sam2VideoSegmentationOutput(
@@ -50,19 +50,19 @@ class OracleSam2(Sam2VideoModel):
         )
 
 
-@pytest.mark.parametrize("prompt_of", [click, box])
-def test_an_oracle_follows_the_object_both_ways(prompt_of):
+@pytest.mark.parametrize("simulate", [point_prompt, box_prompt])
+def test_the_object_is_propagated_in_both_directions(simulate):
     model = OracleSam2(small_config()).eval()
-    prompt = prompt_of(ORGAN)
+    prompt = simulate(ORGAN)
     assert prompt.z == 3
-    found = segment_video(model, bright(ORGAN, OTHER), prompt, "cpu")
-    assert dice(found, ORGAN) > 0.9  # frames are squeezed to 64 x 64, masks come at 32 x 32
-    assert not (found & OTHER).any()
-    assert (found.any((1, 2)) == ORGAN.any((1, 2))).all()
+    mask = segment_video(model, bright(ORGAN, OTHER), prompt, "cpu")
+    assert dice(mask, ORGAN) > 0.9  # frames are resized to 64 x 64, masks are 32 x 32
+    assert not (mask & OTHER).any()
+    assert (mask.any((1, 2)) == ORGAN.any((1, 2))).all()
 
 
-def model_that_answers() -> Sam2VideoModel:
-    """Random weights, but the object counts as visible and its logits lie about 0."""
+def model_with_visible_object() -> Sam2VideoModel:
+    """Random weights, except that the object is always visible; its logits are close to 0."""
     model = small_sam2(4)
     with torch.no_grad():
         model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(5.0)
@@ -70,10 +70,10 @@ def model_that_answers() -> Sam2VideoModel:
 
 
 @pytest.mark.parametrize("first", [0, 2, 4])
-def test_the_steps_of_transformers_by_hand(first):
-    model = model_that_answers()
+def test_the_mask_equals_that_of_the_steps_of_transformers(first):
+    model = model_with_visible_object()
     volume = np.random.default_rng(0).random((5, 40, 56)).astype(np.float32)
-    found = segment_video(model, volume, Prompt(first, point=(20.5, 11.5)), "cpu")
+    mask = segment_video(model, volume, Prompt(first, point=(20.5, 11.5)), "cpu")
 
     size = {"height": SIZE, "width": SIZE}
     processor = Sam2VideoProcessor(
@@ -88,12 +88,12 @@ def test_the_steps_of_transformers_by_hand(first):
     outputs += [model(session, frame_idx=z, reverse=True) for z in range(first - 1, -1, -1)]
     assert sorted(output.frame_idx for output in outputs) == list(range(5))
     for output in outputs:
-        (mask,) = processor.post_process_masks([output.pred_masks], [[40, 56]])
-        assert (found[output.frame_idx] == mask[0, 0].numpy()).all()
-    assert 0 < found.mean() < 1
+        (expected,) = processor.post_process_masks([output.pred_masks], [[40, 56]])
+        assert (mask[output.frame_idx] == expected[0, 0].numpy()).all()
+    assert 0 < mask.mean() < 1
 
 
-def test_the_official_folder_is_loaded(tmp_path):
+def test_a_folder_in_the_official_format_is_loaded(tmp_path):
     model = small_sam2()
     model.save_pretrained(tmp_path)
     loaded = load_sam2(tmp_path, "cpu").state_dict()
@@ -101,7 +101,7 @@ def test_the_official_folder_is_loaded(tmp_path):
     assert all(torch.equal(loaded[key], value) for key, value in model.state_dict().items())
 
 
-def test_a_folder_that_is_not_the_model_says_what_is_wrong(tmp_path):
+def test_errors_state_what_is_wrong_with_the_folder(tmp_path):
     with pytest.raises(InputError, match=r"baselines\.weights\.sam2"):
         load_sam2(tmp_path, "cpu")
     small_sam2().save_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""CLIP and BiomedCLIP of their own classes, small, with random weights, in the official format."""
+"""Small CLIP and BiomedCLIP models with random weights, in the official format."""
 
 import json
 from copy import deepcopy
@@ -43,7 +43,7 @@ BIOMEDCLIP = {
 
 
 def write_clip(folder):
-    """A CLIP of two layers of 32 channels, which reads images of 32 pixels, letter by letter."""
+    """A CLIP with two layers, 32 channels, images of 32 x 32 pixels and a token for each letter."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
@@ -71,7 +71,7 @@ def write_clip(folder):
 
 
 def write_biomedclip(folder, network="test_vit"):
-    """timm's smallest vision transformer and, in a folder of its own, a BERT of two layers."""
+    """timm's smallest vision transformer and, in a subfolder, a BERT with two layers."""
     import open_clip
     from transformers import BertConfig
 
@@ -88,7 +88,7 @@ def write_biomedclip(folder, network="test_vit"):
     config["model_cfg"]["text_cfg"] |= {"hf_model_name": str(text), "hf_model_pretrained": False}
     model = open_clip.CustomTextCLIP(**config["model_cfg"])
     state = model.state_dict()
-    # A buffer that transformers no longer has and published files still hold.
+    # Published files contain this buffer, which the class in transformers does not have.
     state["text.transformer.embeddings.position_ids"] = torch.arange(TEXT_LENGTH)[None]
     torch.save(state, folder / "open_clip_pytorch_model.bin")
     return model.eval()

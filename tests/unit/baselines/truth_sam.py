@@ -1,4 +1,4 @@
-"""A SAM that knows the object: it returns what of it lies in the box."""
+"""An oracle SAM that returns the part of the true mask inside the box."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from umsam.data.intensity import to_rgb_uint8
 
 
 class TruthSam:
-    """Stands in for ``SamPredictor``; `boxes` are those it was asked for, as whole numbers."""
+    """Replaces ``SamPredictor``; `boxes` holds the prompts, rounded down to integers."""
 
     def __init__(self, volume, truth):
         self.truths = {to_rgb_uint8(v).tobytes(): t for v, t in zip(volume, truth, strict=True)}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from umsam.errors import InputError
-from umsam.models.compact_dino import PATCH, build_compact_dino, save_weights
+from umsam.models.compact_dino import PATCH, build_compact_dino, save_compact_dino
 
 
 @pytest.mark.parametrize("size", [(64, 64), (72, 72), (8, 40), (224, 224)])
@@ -34,7 +34,7 @@ def test_a_checkpoint_is_small_and_restores_the_weights_in_half_precision(tmp_pa
     torch.manual_seed(0)
     model = build_compact_dino(None)
     path = tmp_path / "compact_dino.pt"
-    save_weights(model, path)
+    save_compact_dino(model, path)
     again = build_compact_dino(path)
     assert path.stat().st_size < 8e6
     assert not again.training

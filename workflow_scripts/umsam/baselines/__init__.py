@@ -1,1 +1,1 @@
-"""The methods that the paper compares with."""
+"""The comparison methods of Table 1."""

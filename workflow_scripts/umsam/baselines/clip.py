@@ -1,4 +1,4 @@
-"""CLIP, as SaLIP uses it: how well crops of a slice fit the descriptions of a class.
+"""CLIP as in SaLIP: the similarity of crops of a slice to the descriptions of a class.
 
 Radford et al., "Learning transferable visual models from natural language supervision", 2021,
 through transformers.
@@ -7,6 +7,7 @@ through transformers.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from umsam.errors import InputError, short
+from umsam.errors import InputError, one_line
 
 FILES = (
     "config.json",
@@ -24,38 +25,42 @@ FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
+REMEDY = (
+    "Replace the files (`snakemake baseline_weights` downloads missing ones), or set "
+    "baselines.weights.clip.folder to another copy."
+)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A CLIP model in evaluation mode with its own preprocessing of images and texts."""
+    """A CLIP model in evaluation mode, with its image processor and tokenizer."""
 
     model: CLIPModel
     images: CLIPImageProcessor
     texts: CLIPTokenizer
 
     @torch.inference_mode()
-    def class_feature(self, descriptions: Sequence[str]) -> Tensor:
-        """The mean of the descriptions' text features, of length 1: [D].
+    def encode_class(self, descriptions: Sequence[str]) -> Tensor:
+        """The mean of the descriptions' text features, L2-normalised: [D].
 
-        As in SaLIP, the mean is of the features as they are, the longer ones counting for more.
-        A description that is too long for CLIP loses its end.
+        As in SaLIP, the features are not normalised before the mean. Descriptions that are too long
+        for CLIP are truncated.
         """
         tokens = self.texts(
             list(descriptions),
             padding=True,
             truncation=True,
-            max_length=self.model.config.text_config.max_position_embeddings,
+            max_length=self.model.text_model.config.max_position_embeddings,
             return_tensors="pt",
         )
         features = self.model.get_text_features(**tokens.to(self.model.device)).pooler_output
         return F.normalize(features.mean(dim=0), dim=-1)
 
     @torch.inference_mode()
-    def similarity(
+    def compute_similarity(
         self, crops: Sequence[NDArray[np.uint8]], class_feature: Tensor, batch_size: int
     ) -> NDArray[np.float32]:
-        """Cosine of each crop's feature, uint8 [h, w, 3], with `class_feature`: [N]."""
+        """Cosine similarity [N] of each crop, uint8 [h, w, 3], to a class feature [D]."""
         cosines = []
         for start in range(0, len(crops), batch_size):
             batch = self.images(
@@ -69,34 +74,35 @@ class Clip:
 
 
 def load_clip(folder: str | Path, device: str) -> Clip:
-    """CLIP from a folder in the hub's format; weights are read from model.safetensors alone.
+    """Load CLIP from a folder in transformers' format, with weights in model.safetensors.
 
     Raises
     ------
     InputError
-        The folder does not hold a CLIP model.
+        The folder does not contain a CLIP model, or weights are missing.
     """
     folder = Path(folder)
     try:
-        for name in FILES:  # transformers makes up an empty tokenizer where it finds none
+        for name in FILES:  # transformers would create an empty tokenizer
             (folder / name).stat()
-        model, report = CLIPModel.from_pretrained(
+        loaded: Any = CLIPModel.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
         )
+        model, report = loaded
         images = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
         texts = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises the errors of several libraries
+    except Exception as error:  # transformers raises errors of several libraries
         raise InputError(
-            f"{folder}: does not hold a CLIP model ({short(error)}). See baselines.weights.clip."
+            f"{folder} does not contain a CLIP model ({one_line(error)}). {REMEDY}"
         ) from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise InputError(
-            f"{folder}: model.safetensors lacks {len(missing)} weights of CLIP, the first "
-            f"{missing[0]}. See baselines.weights.clip."
+            f"{folder}: model.safetensors lacks {len(missing)} weights of CLIP, for example "
+            f"{missing[0]}. {REMEDY}"
         )
     return Clip(model.eval().to(device), images, texts)

@@ -1,13 +1,13 @@
-"""CryoSAM: one click a volume, expanded by matching features (a row of Table 1).
+"""CryoSAM: one click per volume, extended by feature matching (a row of Table 1).
 
-Zhao et al., "Training-free CryoET tomogram segmentation", 2024 (CryoSAM). SAM's mask of the clicked
-object is carried from slice to slice; the feature at that object's centroid is matched over the
-volume, coarse to fine; every match is a click of its own, and the result is the union.
+Zhao et al., "Training-free CryoET tomogram segmentation", 2024. SAM tracks the clicked object from
+slice to slice. The feature at the object's centroid is matched over the volume, coarse to fine.
+Each match becomes a click of its own, and the result is the union of all tracked objects.
 
-The original is made for near-cubic tomograms full of small particles. For stacks of thick slices
-four things differ: the area limit is a share of the slice and not 32 x 32 pixels; features are
-those of the slices alone, and not also of the two other planes; the grids are coarser within the
-slices only; and the clicked object itself always belongs to the result.
+The original is designed for nearly cubic tomograms with many small particles. This version for
+stacks of thick slices differs in four points: the area limit is a share of the slice instead of
+32 x 32 pixels; features come from the slices only, not from all three planes; the grids are
+coarsened only within slices; and the result always includes the clicked object.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,13 @@ from umsam.data.intensity import to_rgb_uint8
 from umsam.jobs import progress
 
 WINDOW = 5
-"""A match is the best of a cube of so many grid nodes along z, y and x."""
+"""Side, in grid nodes, of the cube in which a match has the largest similarity."""
 
 Point = tuple[float, float]
 
 
 class Slices:
-    """SAM on the slices of a volume [Z, H, W] in [0, 1]; each is encoded once, when needed."""
+    """SAM on the slices of a volume [Z, H, W] in [0, 1]; each slice is encoded once, on demand."""
 
     def __init__(self, predictor: SamPredictor, volume: NDArray[np.floating]) -> None:
         self.predictor = predictor
@@ -43,9 +43,9 @@ class Slices:
     def segment(
         self, z: int, point: Point, mask_input: NDArray | None = None
     ) -> tuple[NDArray[np.bool_], NDArray, NDArray]:
-        """SAM's three masks [3, H, W] of a click on slice z, their scores and low-res logits."""
+        """SAM's three masks [3, H, W] of a click on slice z, with scores and low-res logits."""
         if z in self.embeddings:
-            self.predictor.features = self.embeddings[z]  # all slices are of one size
+            self.predictor.features = self.embeddings[z]  # all slices have the same size
         else:
             self.predictor.set_image(to_rgb_uint8(self.volume[z]))
             self.embeddings[z] = self.predictor.features
@@ -54,9 +54,9 @@ class Slices:
         )
 
     def most_certain_point(self, logits: NDArray[np.floating]) -> Point:
-        """Where low-res logits [L, L] are highest, as a point of the slice.
+        """The point of the slice with the largest low-res logit [L, L].
 
-        They cover the square that SAM sees; its padding at right and bottom holds no point.
+        The logits cover SAM's square input; its padding at right and bottom is ignored.
         """
         height, width = self.predictor.input_size
         cell = self.predictor.model.image_encoder.img_size / len(logits)
@@ -69,37 +69,37 @@ class Slices:
         )
 
 
-def masklet(
+def track_object(
     slices: Slices, z: int, point: Point, max_area: float, min_iou: float
 ) -> NDArray[np.bool_]:
-    """The object under a click on slice z, followed both ways: a mask [Z, H, W], maybe empty.
+    """The mask [Z, H, W] of the object under a click on slice z, tracked in both directions.
 
-    On the next slice the click is where the last logits were highest, and the last mask is given
-    too. Of SAM's masks the one with the best score is taken, among those that cover less than
-    `max_area` of the slice and (but for the first) overlap the last mask by an IoU above `min_iou`;
-    without one the object ends.
+    The prompt on the next slice is the point of the largest logit and the previous mask. SAM's
+    acceptable mask with the best score is chosen. A mask is acceptable if it covers less than
+    `max_area` of the slice and, on slices other than z, if its IoU with the previous mask exceeds
+    `min_iou`. The object ends where no mask is acceptable; the result may be empty.
     """
-    found = np.zeros(slices.volume.shape, bool)
+    tracked = np.zeros(slices.volume.shape, bool)
     first = _choose(*slices.segment(z, point), None, max_area, min_iou)
     if first is None:
-        return found
-    found[z] = first[0]
+        return tracked
+    tracked[z] = first[0]
     for step in (-1, 1):
         mask, logits = first
         at = z + step
         while 0 <= at < len(slices):
-            given = (logits > 0)[None].astype(np.float32)
-            answer = slices.segment(at, slices.most_certain_point(logits), given)
-            chosen = _choose(*answer, mask, max_area, min_iou)
-            if chosen is None:
+            mask_input = (logits > 0)[None].astype(np.float32)
+            outputs = slices.segment(at, slices.most_certain_point(logits), mask_input)
+            choice = _choose(*outputs, mask, max_area, min_iou)
+            if choice is None:
                 break
-            mask, logits = chosen
-            found[at] = mask
+            mask, logits = choice
+            tracked[at] = mask
             at += step
-    return found
+    return tracked
 
 
-def matches(
+def find_matches(
     features: NDArray[np.float32],
     query: Tensor,
     shape: tuple[int, int],
@@ -107,31 +107,37 @@ def matches(
     similarity: float,
     top_k: int,
 ) -> list[tuple[int, Point]]:
-    """Slice and point of the places whose feature is like a given one, best first.
+    """Slice and point of the places whose features are similar to a query, best first.
+
+    The search runs over grids from coarse to fine. On the finest grid, the matches are the local
+    maxima of the similarity.
 
     Parameters
     ----------
     features
-        [Z, D, h, w]: maps that cover the slices edge to edge.
+        [Z, D, h, w]: feature maps that cover the whole slices.
     query
         [D].
     shape
-        Of a slice, (H, W).
+        (H, W) of a slice.
     ratios
-        Pixels between the nodes of each grid, coarse to fine. On all but the last, a node passes if
-        its cosine similarity is at least `similarity`, and only nodes below a node that passed are
-        looked at on the next. On the last, local maxima are kept, at most `top_k`.
+        Spacing of each grid's nodes in pixels, coarse to fine.
+    similarity
+        Minimum cosine similarity of a node on all grids but the finest; the next grid is searched
+        only below such nodes.
+    top_k
+        Maximum number of matches.
     """
     maps = torch.from_numpy(features)
-    passed = None
+    similar = None
     for level, ratio in enumerate(ratios):
-        size = tuple(max(1, side // ratio) for side in shape)
-        cosine = torch.stack([_cosine(each, query, size) for each in maps])  # [Z, gh, gw]
-        if passed is not None:
-            below = F.interpolate(passed[:, None].float(), size, mode="nearest")[:, 0] > 0
+        size = max(1, shape[0] // ratio), max(1, shape[1] // ratio)
+        cosine = torch.stack([_cosine(feature_map, query, size) for feature_map in maps])
+        if similar is not None:
+            below = F.interpolate(similar[:, None].float(), size, mode="nearest")[:, 0] > 0
             cosine = cosine.masked_fill(~below, -torch.inf)
         if level < len(ratios) - 1:
-            passed = cosine >= similarity
+            similar = cosine >= similarity
     best = F.max_pool3d(cosine[None], WINDOW, stride=1, padding=WINDOW // 2)[0]
     nodes = torch.nonzero((cosine == best) & cosine.isfinite())
     order = cosine[tuple(nodes.T)].argsort(descending=True, stable=True)[:top_k]
@@ -146,59 +152,60 @@ def cryosam(
     point: Point,
     settings: Mapping[str, Any],
 ) -> tuple[NDArray[np.bool_], int]:
-    """The mask [Z, H, W] of everything like the object clicked on slice z; how many places match.
+    """The mask [Z, H, W] of all objects like the one clicked on slice z, and the number of matches.
 
-    `settings` holds max_area and min_iou of `masklet`, similarity, ratios and top_k of `matches`.
-    The mask is empty when SAM gives no acceptable one for the click.
+    settings: max_area and min_iou of `track_object`; similarity, ratios and top_k of
+        `find_matches`.
+
+    The mask is empty if SAM returns no acceptable mask for the click.
     """
     limits = settings["max_area"], settings["min_iou"]
-    found = masklet(slices, z, point, *limits)
-    if not found.any():
-        return found, 0
-    query = centroid_feature(features, found)
-    shape = found.shape[1:]
-    places = matches(
-        features, query, shape, settings["ratios"], settings["similarity"], settings["top_k"]
-    )
-    for at, where in progress(places, len(places), "matches"):
-        found = found | masklet(slices, at, where, *limits)
-    return found, len(places)
+    mask = track_object(slices, z, point, *limits)
+    if not mask.any():
+        return mask, 0
+    query = centroid_feature(features, mask)
+    _, height, width = mask.shape
+    search = settings["ratios"], settings["similarity"], settings["top_k"]
+    matches = find_matches(features, query, (height, width), *search)
+    for match_z, match_point in progress(matches, len(matches), "matches"):
+        mask = mask | track_object(slices, match_z, match_point, *limits)
+    return mask, len(matches)
 
 
 def centroid_feature(features: NDArray[np.float32], mask: NDArray[np.bool_]) -> Tensor:
-    """The feature [D] at the centroid of a mask [Z, H, W], on the nearest slice."""
+    """The feature [D] at the centroid of a mask [Z, H, W], from the nearest slice."""
     z, y, x = np.argwhere(mask).mean(axis=0)
     height, width = mask.shape[1:]
     node = torch.tensor([[[[2 * (x + 0.5) / width - 1, 2 * (y + 0.5) / height - 1]]]])
-    return _sampled(torch.from_numpy(features[round(z)]), node.float())[:, 0, 0]
+    return _sample(torch.from_numpy(features[round(z)]), node.float())[:, 0, 0]
 
 
 def _choose(
     masks: NDArray[np.bool_],
     scores: NDArray,
     logits: NDArray,
-    last: NDArray[np.bool_] | None,
+    previous: NDArray[np.bool_] | None,
     max_area: float,
     min_iou: float,
 ) -> tuple[NDArray[np.bool_], NDArray] | None:
-    """The acceptable mask with the best score, and its logits."""
-    allowed = (scores > 0) & (masks.mean(axis=(1, 2)) < max_area) & masks.any(axis=(1, 2))
-    if last is not None:
-        union = (masks | last).sum(axis=(1, 2))
-        allowed &= (masks & last).sum(axis=(1, 2)) > min_iou * union
-    if not allowed.any():
+    """The acceptable mask with the best score and its logits, or None."""
+    acceptable = (scores > 0) & (masks.mean(axis=(1, 2)) < max_area) & masks.any(axis=(1, 2))
+    if previous is not None:
+        union = (masks | previous).sum(axis=(1, 2))
+        acceptable &= (masks & previous).sum(axis=(1, 2)) > min_iou * union
+    if not acceptable.any():
         return None
-    best = np.where(allowed, scores, -np.inf).argmax()
+    best = np.where(acceptable, scores, -np.inf).argmax()
     return masks[best], logits[best]
 
 
 def _cosine(feature_map: Tensor, query: Tensor, size: tuple[int, int]) -> Tensor:
-    """Similarity [gh, gw] of a map [D, h, w] to a feature, at the centres of a grid's cells."""
+    """Cosine similarity of a feature map [D, h, w] to a feature [D] on a grid: [gh, gw]."""
     theta = torch.eye(2, 3)[None]
     nodes = F.affine_grid(theta, [1, 1, *size], align_corners=False)
-    return F.cosine_similarity(_sampled(feature_map, nodes), query[:, None, None], dim=0)
+    return F.cosine_similarity(_sample(feature_map, nodes), query[:, None, None], dim=0)
 
 
-def _sampled(feature_map: Tensor, nodes: Tensor) -> Tensor:
-    """A map [D, h, w] at nodes [1, gh, gw, 2] in [-1, 1]: [D, gh, gw]."""
+def _sample(feature_map: Tensor, nodes: Tensor) -> Tensor:
+    """A feature map [D, h, w] sampled at nodes [1, gh, gw, 2] in [-1, 1]: [D, gh, gw]."""
     return F.grid_sample(feature_map[None], nodes, padding_mode="border", align_corners=False)[0]

@@ -1,11 +1,12 @@
-"""Fully connected conditional random field with Gaussian kernels, by mean field.
+"""Mean-field inference in a fully connected conditional random field with Gaussian kernels.
 
 Kraehenbuehl and Koltun, "Efficient inference in fully connected CRFs with Gaussian edge
-potentials", 2011, with the Potts model and the symmetric normalisation of their code. Theirs
-filters approximately, on a lattice; here the sums over all pairs of pixels are exact, which slices
-of 8-bit grey values allow: pixels of one grey value differ in place alone, and a wide Gaussian over
-places has few eigenvectors that count. So each grey value keeps a small matrix of coefficients, and
-the kernel over grey values mixes 256 of those matrices instead of N^2 pairs of pixels.
+potentials", 2011, with the Potts model and the symmetric normalisation of their code.
+
+Their code filters approximately, on a lattice. This one sums exactly over all pairs of pixels,
+which is feasible for 8-bit grey values: pixels of one grey value differ only in position, and a
+wide Gaussian over positions has few significant eigenvectors. Each grey value therefore has a small
+matrix of coefficients, and the kernel over grey values mixes at most 256 such matrices.
 """
 
 from collections.abc import Callable
@@ -16,17 +17,17 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 GREY_VALUES = 256
-SMALLEST_EIGENVALUE = 1e-10  # of the largest; what is left out is far below single precision
+SMALLEST_EIGENVALUE = 1e-10  # relative to the largest; the error is far below single precision
 
 Filter = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """The pairwise terms: weight x Gaussian, standard deviations in pixels and grey values.
+    """Pairwise terms, weight x Gaussian; standard deviations in pixels and grey values.
 
-    The first kernel knows places alone and removes specks; the second, bilateral one lets the
-    labels follow the edges of the image.
+    The Gaussian kernel depends only on positions and removes specks. The bilateral kernel also
+    depends on grey values and aligns the labels with image edges.
     """
 
     gaussian_sigma: float = 3.0
@@ -39,65 +40,67 @@ class Kernels:
 def dense_crf(
     unary: NDArray[np.floating], image: NDArray[np.uint8], kernels: Kernels, iterations: int
 ) -> NDArray[np.float64]:
-    """Marginals of the labels after a number of mean field updates, all pixels at once.
+    """Marginals of the labels after a number of parallel mean-field updates.
 
     Parameters
     ----------
     unary
-        [L, H, W]: energy of each label at each pixel, -log of its probability.
+        [L, H, W]: energy of each label at each pixel, the negative log of its probability.
     image
-        [H, W] grey values.
+        [H, W]: grey values.
+    kernels
+        The pairwise terms.
     iterations
-        0 gives the softmax of -unary.
+        Number of updates; 0 gives the softmax of -unary.
 
     Returns
     -------
-    [L, H, W], sums to 1 over the labels.
+    [L, H, W]; the sum over the labels is 1.
     """
     terms = [
-        (kernels.gaussian_weight, _normalised(spatial_filter(image.shape, kernels), image.shape)),
-        (kernels.bilateral_weight, _normalised(bilateral_filter(image, kernels), image.shape)),
+        (kernels.gaussian_weight, _normalise(spatial_filter(image.shape, kernels), image.shape)),
+        (kernels.bilateral_weight, _normalise(bilateral_filter(image, kernels), image.shape)),
     ]
     marginals = softmax(-unary, axis=0)
     for _ in range(iterations):
-        support = [sum(weight * smooth(q) for weight, smooth in terms) for q in marginals]
-        marginals = softmax(np.stack(support) - unary, axis=0)
+        messages = [sum(weight * smooth(q) for weight, smooth in terms) for q in marginals]
+        marginals = softmax(np.stack(messages) - unary, axis=0)
     return marginals
 
 
-def spatial_filter(shape: tuple[int, int], kernels: Kernels) -> Filter:
-    """Multiplication of an image [H, W] by the kernel of places, every pair of pixels counted."""
+def spatial_filter(shape: tuple[int, ...], kernels: Kernels) -> Filter:
+    """A function that multiplies an image [H, W] by the Gaussian kernel, over all pixel pairs."""
     along_y, along_x = (_gaussian(np.arange(n), kernels.gaussian_sigma) for n in shape)
     return lambda values: along_y @ values @ along_x
 
 
 def bilateral_filter(image: NDArray[np.uint8], kernels: Kernels) -> Filter:
-    """The same by the kernel of places and grey values of `image` [H, W]."""
+    """A function that multiplies an image [H, W] by the bilateral kernel of `image` [H, W]."""
     basis_y, basis_x = (_basis(n, kernels.bilateral_sigma) for n in image.shape)
     between_greys = _gaussian(np.arange(GREY_VALUES), kernels.bilateral_grey_sigma)
     order = np.argsort(image, axis=None, kind="stable")
     ends = np.cumsum(np.bincount(image.ravel(), minlength=GREY_VALUES))
-    pixels = np.split(order, ends[:-1])  # of each grey value
-    places = [np.unravel_index(each, image.shape) for each in pixels]
-    used = [grey for grey in range(GREY_VALUES) if len(pixels[grey])]
+    pixels_by_grey = np.split(order, ends[:-1])
+    positions = [np.unravel_index(pixels, image.shape) for pixels in pixels_by_grey]
+    used = [grey for grey, pixels in enumerate(pixels_by_grey) if len(pixels)]
 
     def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
         coefficients = np.empty((len(used), basis_y.shape[1], basis_x.shape[1]))
         for row, grey in enumerate(used):
-            y, x = places[grey]
+            y, x = positions[grey]
             coefficients[row] = (basis_y[y] * values[y, x, None]).T @ basis_x[x]
         mixed = np.tensordot(between_greys[np.ix_(used, used)], coefficients, axes=1)
         result = np.empty(image.shape)
         for row, grey in enumerate(used):
-            y, x = places[grey]
+            y, x = positions[grey]
             result[y, x] = np.einsum("nb,nb->n", basis_y[y] @ mixed[row], basis_x[x])
         return result
 
     return smooth
 
 
-def _normalised(smooth: Filter, shape: tuple[int, int]) -> Filter:
-    """D^-1/2 K D^-1/2 with D the row sums of K: wide kernels then do not outweigh narrow ones."""
+def _normalise(smooth: Filter, shape: tuple[int, ...]) -> Filter:
+    """D^-1/2 K D^-1/2, where D holds the row sums of K, so that wide kernels do not dominate."""
     scale = 1 / np.sqrt(smooth(np.ones(shape)))
     return lambda values: scale * smooth(scale * values)
 
@@ -107,7 +110,7 @@ def _gaussian(positions: NDArray[np.integer], sigma: float) -> NDArray[np.float6
 
 
 def _basis(length: int, sigma: float) -> NDArray[np.float64]:
-    """[length, r] whose rows have the Gaussian of their distance as their scalar product."""
+    """[length, r]: the scalar product of two rows is the Gaussian of their distance."""
     values, vectors = np.linalg.eigh(_gaussian(np.arange(length), sigma))
-    kept = values > SMALLEST_EIGENVALUE * values[-1]
-    return vectors[:, kept] * np.sqrt(values[kept])
+    significant = values > SMALLEST_EIGENVALUE * values[-1]
+    return vectors[:, significant] * np.sqrt(values[significant])

@@ -1,8 +1,8 @@
 """K-means segmentation of one volume, by intensity or by DINO features (two rows of Table 1).
 
-The clusters of a volume have no names, so the paper takes the one that overlaps most with the
-ground truth. Raw overlap would favour a cluster that covers everything; here it is the cluster with
-the best DSC over the volume. Either way the label is used: the rows are upper bounds.
+The paper selects the cluster that overlaps most with the ground truth. Overlap alone favours
+clusters that cover everything, so this implementation selects the cluster with the best DSC. Both
+use the label of the test case, so the rows are upper bounds.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-LARGEST_FIT = 200_000  # samples; more change the centroids by less than the seed does
+LARGEST_FIT = 200_000  # samples; more change the centroids less than the seed does
 
 
 def cluster(
@@ -22,31 +22,33 @@ def cluster(
     seed: int,
     largest_fit: int = LARGEST_FIT,
 ) -> NDArray[np.int32]:
-    """Cluster index 0..k-1 of each of the features [N, D].
+    """Cluster index, 0 to k - 1, of each of the features [N, D].
 
-    K-means is fitted on all of them, or on a seeded sample of `largest_fit`; all are assigned. On
-    one thread: others wait for each other thousands of times, minutes on a busy machine.
+    K-means is fitted to all features or to a random sample of `largest_fit`, on one thread: several
+    threads synchronise thousands of times, which takes minutes on a busy machine.
 
     Raises
     ------
     ValueError
-        There are fewer samples than clusters.
+        There are fewer features than clusters.
     """
     if len(features) < k:
-        raise ValueError(f"{len(features)} samples for {k} clusters")
+        raise ValueError(
+            f"K-means needs at least {k} samples for {k} clusters, not {len(features)}"
+        )
     sample = features
     if len(features) > largest_fit:
-        chosen = np.random.default_rng(seed).choice(len(features), largest_fit, replace=False)
-        sample = features[chosen]
+        rows = np.random.default_rng(seed).choice(len(features), largest_fit, replace=False)
+        sample = features[rows]
     with threadpool_limits(1):
-        fitted = KMeans(n_clusters=k, n_init=n_init, random_state=seed).fit(sample)
-        return fitted.labels_ if sample is features else fitted.predict(features)
+        kmeans = KMeans(n_clusters=k, n_init=n_init, random_state=seed).fit(sample)
+        return kmeans.labels_ if sample is features else kmeans.predict(features)
 
 
 def cluster_intensity(
     volume: NDArray[np.floating], k: int, n_init: int, seed: int
 ) -> NDArray[np.int32]:
-    """Cluster index of each voxel of a volume [Z, Y, X] by its intensity alone."""
+    """Cluster index of each voxel of a volume [Z, Y, X] by its intensity."""
     return cluster(volume.reshape(-1, 1), k, n_init, seed).reshape(volume.shape)
 
 
@@ -57,17 +59,19 @@ def cluster_feature_maps(
     n_init: int,
     seed: int,
 ) -> NDArray[np.int32]:
-    """Cluster index of each voxel by the feature of the patch that it lies in.
+    """Cluster index [Z, Y, X] of each voxel by the feature of its patch.
 
-    The clustering is of the patches of the whole volume; each pixel takes its patch's cluster
-    (nearest, no interpolation: a mean of two features can fall in a third cluster).
+    Features are not interpolated to pixels, because the mean of two features can lie in a third
+    cluster.
 
     Parameters
     ----------
     maps
-        [Z, D, h, w]: feature maps that cover the slices edge to edge.
+        [Z, D, h, w]: feature maps that cover the whole slices.
     shape
-        Of the volume, (Z, Y, X).
+        (Z, Y, X) of the volume.
+    k, n_init, seed
+        As in `cluster`.
     """
     stacked = np.asarray(maps)
     depth, dimension, height, width = stacked.shape
@@ -79,7 +83,7 @@ def cluster_feature_maps(
 
 
 def best_cluster(clusters: NDArray[np.integer], label: NDArray[np.bool_], k: int) -> int:
-    """The cluster with the best DSC with the label over the volume; the first among equals."""
+    """The cluster with the largest DSC with the label over the volume; the first of several."""
     size = np.bincount(clusters.ravel(), minlength=k)
     overlap = np.bincount(clusters[label], minlength=k)
     return int(np.argmax(2 * overlap / (size + np.count_nonzero(label)).clip(1)))

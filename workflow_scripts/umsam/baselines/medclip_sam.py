@@ -1,4 +1,4 @@
-"""MedCLIP-SAM: a text's saliency map, refined by a CRF, becomes the box that SAM is given.
+"""MedCLIP-SAM: a CRF refines the saliency map of a text, and its box is the prompt of SAM.
 
 Koleilat et al., "MedCLIP-SAM: bridging text and image towards universal medical image
 segmentation", 2024.
@@ -16,7 +16,7 @@ from umsam.baselines.sam_prompts import Predictor, segment
 from umsam.data.intensity import to_rgb_uint8
 
 EPS = 1e-8
-TAU = 1.05  # of the unary energies; both as in the authors' code
+TAU = 1.05  # temperature of the unary energies; both constants are those of the authors' code
 
 
 def medclip_sam(
@@ -27,34 +27,36 @@ def medclip_sam(
     kernels: Kernels,
     iterations: int,
 ) -> NDArray[np.bool_]:
-    """Segmentation of a volume [Z, H, W]; slices without the organ stay empty.
+    """The mask [Z, H, W] of the target; slices without the target stay empty.
 
     Parameters
     ----------
     predictor
         SAM.
     saliency
-        Slice, uint8 [H, W, 3] -> map [H, W] in [0, 1].
+        Maps a slice, uint8 [H, W, 3], to its saliency map [H, W] in [0, 1].
+    volume
+        [Z, H, W], intensities in [0, 1].
     positive
-        [Z], the slices that show the organ: MedCLIP-SAM is told.
+        [Z]: which slices show the target. MedCLIP-SAM needs to know them.
     kernels, iterations
-        Of the CRF.
+        Settings of the CRF.
     """
-    found = np.zeros(volume.shape, bool)
+    mask = np.zeros(volume.shape, bool)
     for z in np.flatnonzero(positive):
         image = to_rgb_uint8(volume[z])
-        salient = refine(saliency(image), image[..., 0], kernels, iterations)
-        found[z] = segment(predictor, image, box=np.array(largest_box(salient)))
-    return found
+        salient = refine_saliency(saliency(image), image[..., 0], kernels, iterations)
+        mask[z] = segment(predictor, image, box=np.array(largest_box(salient)))
+    return mask
 
 
-def refine(
+def refine_saliency(
     saliency: NDArray[np.floating], grey: NDArray[np.uint8], kernels: Kernels, iterations: int
 ) -> NDArray[np.bool_]:
-    """The pixels that the CRF takes for the object, given a saliency map [H, W] in [0, 1].
+    """The foreground of the CRF, bool [H, W], given a saliency map [H, W] in [0, 1].
 
-    The energies are MedCLIP-SAM's: -log p / (tau sigmoid(p)), which costs unlikely labels more than
-    a plain logarithm.
+    The energies are those of MedCLIP-SAM, -log p / (tau sigmoid(p)), which penalise unlikely labels
+    more than -log p does.
     """
     probability = np.clip(np.stack([1 - saliency, saliency]), 0, 1)
     unary = -np.log(probability + EPS) / (TAU * expit(probability))
@@ -62,9 +64,9 @@ def refine(
 
 
 def largest_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Box (x0, y0, x1, y1) of the contour that encloses most, holes included, in a mask [H, W].
+    """Box (x0, y0, x1, y1) of the 8-connected region with the largest filled area in a mask [H, W].
 
-    The whole slice where there is no contour. Regions are 8-connected.
+    For an empty mask, the box of the whole slice.
     """
     regions = regionprops(label(mask, connectivity=2))
     if not regions:

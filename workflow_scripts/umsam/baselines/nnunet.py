@@ -1,7 +1,7 @@
-"""nnU-Net v2 as a second fully supervised row: a data set in its format, and its commands.
+"""nnU-Net v2, a second fully supervised method: export of a data set, training, prediction.
 
 Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image
-segmentation", 2021. The package nnunetv2 is optional; the export needs nothing of it.
+segmentation", 2021. The package nnunetv2 is optional; the export does not need it.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from umsam.devices import alone
+from umsam.devices import restrict_to_device
 from umsam.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -35,12 +35,17 @@ def export_dataset(
     Parameters
     ----------
     folder
-        Exists and is empty.
+        An existing, empty folder.
     images, labels
-        Case -> NIfTI file of each training case; labels are 0 and 1. The same cases.
+        NIfTI files of the training cases by case, the same cases for both; labels are 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        Images and labels do not belong to the same cases.
     """
     if images.keys() != labels.keys():
-        raise ValueError("images and labels are not of the same cases")
+        raise ValueError("images and labels do not belong to the same cases")
     for name, files, channel in (
         ("imagesTr", images, "_0000"),
         ("labelsTr", labels, ""),
@@ -49,7 +54,7 @@ def export_dataset(
         for case, source in files.items():
             shutil.copyfile(source, folder / name / f"{case}{channel}{ENDING}")
     description = {
-        "channel_names": {"0": "MRI"},  # any name but CT's: intensities are z-scored by volume
+        "channel_names": {"0": "MRI"},  # any name except CT means z-scores per volume
         "labels": {"background": 0, "target": 1},
         "numTraining": len(images),
         "file_ending": ENDING,
@@ -60,19 +65,25 @@ def export_dataset(
 def train_nnunet(
     raw: Path, model: Path, configuration: str, trainer: str, device: str, processes: int
 ) -> None:
-    """Plan, preprocess and train on all training cases; `model` receives nnU-Net's model folder.
+    """Plan, preprocess and train on all training cases.
 
     Parameters
     ----------
     raw
-        A folder made by `export_dataset`, named as nnU-Net wants it: DatasetNNN_name.
+        A folder made by `export_dataset`, with the name that nnU-Net requires: DatasetNNN_name.
+    model
+        An existing, empty folder that receives nnU-Net's model folder.
     configuration, trainer
-        In nnU-Net's terms: 2d, 3d_fullres, ...; the trainer's name fixes the number of epochs.
+        Names in nnU-Net, such as 2d or 3d_fullres; the trainer determines the number of epochs.
+    device
+        ``cpu`` or ``cuda:N``.
+    processes
+        Number of worker processes.
 
     Raises
     ------
     InputError
-        nnU-Net is not installed, or one of its commands failed (its own words are in the log).
+        nnU-Net is not installed, or one of its commands failed; the log holds its output.
     """
     with tempfile.TemporaryDirectory(dir=model.parent, prefix=".~nnunet~") as work:
         places = {
@@ -89,22 +100,25 @@ def train_nnunet(
             ],
             places,
         )
-        kind = device.split(":")[0]  # all that its command line knows
+        kind = device.split(":")[0]  # the command line accepts no device number
         _run(
             ["nnUNetv2_train", number, configuration, "all", "-tr", trainer, "-device", kind],
-            places | alone(device) | {"nnUNet_n_proc_DA": workers},
+            places | restrict_to_device(device) | {"nnUNet_n_proc_DA": workers},
         )
         trained = Path(work) / "results" / raw.name
-        found = list(trained.glob(f"{trainer}__*__{configuration}"))
-        if len(found) != 1 or not (found[0] / "fold_all/checkpoint_final.pth").is_file():
-            raise InputError("nnU-Net left no final checkpoint: its words are above.")
-        shutil.copytree(found[0], model, dirs_exist_ok=True)
+        folders = list(trained.glob(f"{trainer}__*__{configuration}"))
+        if len(folders) != 1 or not (folders[0] / "fold_all/checkpoint_final.pth").is_file():
+            raise InputError(
+                "nnU-Net ended without a final checkpoint. Its output above states the reason; "
+                "correct it and run again."
+            )
+        shutil.copytree(folders[0], model, dirs_exist_ok=True)
 
 
 def load_nnunet(
     model: str | Path, device: str
 ) -> Callable[[NDArray[np.floating], Sequence[float]], NDArray[np.bool_]]:
-    """A function of volume [Z, Y, X] and spacing (z, y, x) that gives the mask [Z, Y, X]."""
+    """A function that maps a volume [Z, Y, X] and its spacing (z, y, x) to a mask [Z, Y, X]."""
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
@@ -123,10 +137,10 @@ def load_nnunet(
 
 
 def _run(command: list[str], places: Mapping[str, str]) -> None:
-    """One of nnU-Net's commands, its output into the log."""
+    """Run one of nnU-Net's commands and log its output."""
     program = Path(sys.executable).with_name(command[0])
     if not program.is_file():
-        raise InputError(f"{program}: no such program. Install nnunetv2 into this environment.")
+        raise InputError(f"{program} does not exist. Install nnunetv2 into this environment.")
     log.info("%s", " ".join(command))
     done = subprocess.run(
         [str(program), *command[1:]],
@@ -137,4 +151,7 @@ def _run(command: list[str], places: Mapping[str, str]) -> None:
     )
     log.info("%s", done.stdout)
     if done.returncode:
-        raise InputError(f"{command[0]} ended with {done.returncode}: its last words are above.")
+        raise InputError(
+            f"{command[0]} failed with exit code {done.returncode}. Its output above states the "
+            "reason; correct it and run again."
+        )

@@ -1,7 +1,8 @@
-"""Prompts as a user would give them, simulated from the label.
+"""Prompts of a user, simulated from the label.
 
-Coordinates are continuous, as in Meta's grid of points: pixel i covers [i, i + 1), so a click on it
-is i + 0.5 and a box runs along pixel edges. Points are (x, y), boxes (x0, y0, x1, y1).
+Coordinates are continuous, as in Meta's point grid: pixel i covers [i, i + 1), so the coordinate of
+a click on it is i + 0.5, and boxes run along pixel edges. Points are (x, y), boxes are
+(x0, y0, x1, y1).
 """
 
 import numpy as np
@@ -9,19 +10,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 RING = 1.5
-"""A background click lies between the box of the object and this many times that box."""
+"""A background click lies between the target's box and that box scaled by this factor."""
 
 
 def prompt_slice(label: NDArray[np.bool_]) -> int:
-    """The slice of a volume [Z, H, W] that shows most of the object; the first among equals."""
+    """The slice with the largest target area in a label [Z, H, W]; the first of several."""
     return int(label.sum(axis=(1, 2)).argmax())
 
 
 def foreground_point(mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """The deepest point (x, y) of the largest component of a mask [H, W].
+    """The deepest point (x, y) of the largest 8-connected component of a mask [H, W].
 
-    Depth is the distance to the nearest pixel outside; beyond the image's edge is outside. The
-    first in reading order among equals. Components are 8-connected.
+    Depth is the distance to the nearest pixel outside the component or the image. Of several
+    deepest points, the first in row-major order.
 
     Raises
     ------
@@ -29,20 +30,20 @@ def foreground_point(mask: NDArray[np.bool_]) -> tuple[float, float]:
         The mask is empty.
     """
     if not mask.any():
-        raise ValueError("no foreground to click on")
+        raise ValueError("no foreground to click on: the mask is empty")
     components, _ = ndimage.label(mask, np.ones((3, 3)))
-    largest = np.bincount(components[mask]).argmax()  # none of these pixels is of component 0
+    largest = np.bincount(components[mask]).argmax()  # component 0 is the background
     depth = ndimage.distance_transform_edt(np.pad(components == largest, 1))[1:-1, 1:-1]
     y, x = np.unravel_index(depth.argmax(), depth.shape)
     return float(x) + 0.5, float(y) + 0.5
 
 
 def background_point(mask: NDArray[np.bool_], seed: int) -> tuple[float, float] | None:
-    """A random point (x, y) beside the object of a mask [H, W], at the centre of a pixel.
+    """A random point (x, y) next to the target of a mask [H, W], at the centre of a pixel.
 
-    It lies between the object's box and RING times that box (pixels that the larger box touches).
-    Where the object's box fills the image it is any pixel outside the mask; None where there is
-    none, or no object.
+    The point lies between the target's box and that box scaled by RING; pixels that the larger box
+    only touches are included. If the target's box fills the image, the point is any pixel outside
+    the mask. None if there is no such pixel, or if the mask is empty.
     """
     if not mask.any():
         return None
@@ -59,7 +60,7 @@ def background_point(mask: NDArray[np.bool_], seed: int) -> tuple[float, float] 
 
 
 def scaled_box(mask: NDArray[np.bool_], scale: float) -> tuple[float, float, float, float]:
-    """The box of a mask [H, W], scaled about its centre, then clipped to the image.
+    """The box of a mask [H, W], scaled about its centre and clipped to the image.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def scaled_box(mask: NDArray[np.bool_], scale: float) -> tuple[float, float, flo
         The mask is empty.
     """
     if not mask.any():
-        raise ValueError("no foreground to draw a box around")
+        raise ValueError("no foreground for a box: the mask is empty")
     edges = []
     for axis, size in ((0, mask.shape[1]), (1, mask.shape[0])):  # x, then y
         inside = np.flatnonzero(mask.any(axis=axis))

@@ -1,8 +1,8 @@
-"""SaLIP: SAM's everything mode proposes, CLIP disposes, SAM segments again in the chosen box.
+"""SaLIP: SAM's everything mode proposes masks, CLIP selects one, SAM segments its box.
 
 Aleem et al., "Test-time adaptation with SaLIP: a cascade of SAM and CLIP for zero-shot medical
-image segmentation", 2024. Their search of SAM's settings on a few labelled images is left out; the
-settings of everything mode are those of the data set.
+image segmentation", 2024. The authors tune SAM's settings on a few labelled images; this
+implementation uses the settings of the data set.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from umsam.baselines.sam_prompts import Predictor, segment
 from umsam.data.intensity import to_rgb_uint8
 from umsam.data.masks import SliceMasks
 
-LONGEST = 3  # length over width of a crop; CLIP's preprocessing looks at its middle square alone
+LONGEST = 3  # ratio of the sides of a crop; CLIP's preprocessing uses only the central square
 
 
 def salip(
@@ -26,39 +26,42 @@ def salip(
     proposals: Iterable[SliceMasks],
     max_area: float,
 ) -> NDArray[np.bool_]:
-    """Segmentation of a volume [Z, H, W]; slices without the organ or a proposal stay empty.
+    """The mask [Z, H, W] of the target; slices without the target or a proposal stay empty.
 
     Parameters
     ----------
     predictor
         SAM.
     similarity
-        CLIP: crops, uint8 [h, w, 3] -> how well each fits the descriptions, [N].
+        CLIP: maps N crops, uint8 [h, w, 3], to their similarity to the descriptions, [N].
+    volume
+        [Z, H, W], intensities in [0, 1].
     positive
-        [Z], the slices that show the organ: SaLIP is told.
+        [Z]: which slices show the target. SaLIP needs to know them.
     proposals
-        Everything mode's masks of each slice, in order.
+        Masks of everything mode for each slice, in order.
     max_area
-        Proposals of this share of the slice or more are left out.
+        Proposals that cover this share of the slice or more are ignored.
     """
-    found = np.zeros(volume.shape, bool)
-    for z, masks in enumerate(proposals):
-        small = np.flatnonzero((masks.area > 0) & (masks.area < max_area * volume[z].size))
+    mask = np.zeros(volume.shape, bool)
+    for z, candidates in enumerate(proposals):
+        area = candidates.area
+        small = np.flatnonzero((area > 0) & (area < max_area * volume[z].size))
         if not positive[z] or not len(small):
             continue
         image = to_rgb_uint8(volume[z])
-        crops = [crop_on_black(image, masks.masks[index]) for index in small]
+        crops = [crop_on_black(image, candidates.masks[index]) for index in small]
         best = small[int(np.argmax(similarity(crops)))]
-        box = np.array(scaled_box(masks.masks[best], 1.0))
-        found[z] = segment(predictor, image, box=box)
-    return found
+        box = np.array(scaled_box(candidates.masks[best], 1.0))
+        mask[z] = segment(predictor, image, box=box)
+    return mask
 
 
 def crop_on_black(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The part of an image [H, W, 3] inside a mask, cut out along the box, black around the mask.
+    """Crop an image [H, W, 3] to the box of a mask, with black pixels outside the mask.
 
-    A crop much longer than wide loses its ends, evenly: CLIP resizes the short side and then looks
-    at the middle, and a line across the slice would become an image of 100,000 columns first.
+    Both ends of a very long crop are cut off. CLIP scales the short side to a fixed length and then
+    uses only the centre, so the crop of a line across the slice would have 100,000 columns.
     """
     x0, y0, x1, y1 = map(int, scaled_box(mask, 1.0))
     crop = np.where(mask[..., None], image, 0)[y0:y1, x0:x1]

@@ -1,11 +1,12 @@
-"""SAM2 with one prompt a volume (two rows of Table 1): slices are the frames of a video.
+"""SAM2 with one prompt per volume (two rows of Table 1): the slices are the frames of a video.
 
 Ravi et al., "SAM 2: Segment anything in images and videos", 2024, through transformers. The prompt
-lies on the slice that shows most of the object; the mask is propagated from there both ways.
+lies on the slice with the largest target area, and the mask is propagated in both directions.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,9 +17,15 @@ from transformers.models.sam2_video.video_processing_sam2_video import Sam2Video
 
 from umsam.baselines.prompts import foreground_point, prompt_slice, scaled_box
 from umsam.data.intensity import to_rgb_uint8
-from umsam.errors import InputError, short
+from umsam.errors import InputError, one_line
 
 OBJECT = 1
+REMEDY = (
+    "The folder must contain config.json and model.safetensors of a SAM2 video model in "
+    "transformers' format, such as facebook/sam2.1-hiera-large. Replace the files (`snakemake "
+    "baseline_weights` downloads missing ones), or set baselines.weights.sam2.folder to another "
+    "copy."
+)
 
 
 @dataclass(frozen=True)
@@ -30,58 +37,53 @@ class Prompt:
     box: tuple[float, float, float, float] | None = None
 
 
-def click(label: NDArray[np.bool_]) -> Prompt:
-    """One foreground click for a volume [Z, H, W] that holds the object."""
+def point_prompt(label: NDArray[np.bool_]) -> Prompt:
+    """One foreground click for a volume [Z, H, W] that contains the target."""
     z = prompt_slice(label)
     return Prompt(z, point=foreground_point(label[z]))
 
 
-def box(label: NDArray[np.bool_]) -> Prompt:
-    """One box, the label's own, for a volume [Z, H, W] that holds the object."""
+def box_prompt(label: NDArray[np.bool_]) -> Prompt:
+    """The label's box for a volume [Z, H, W] that contains the target."""
     z = prompt_slice(label)
     return Prompt(z, box=scaled_box(label[z], 1.0))
 
 
 def load_sam2(folder: str | Path, device: str) -> Sam2VideoModel:
-    """SAM2 in evaluation mode from a folder of config.json and model.safetensors.
+    """Load SAM2 in evaluation mode from a folder with config.json and model.safetensors.
 
     Raises
     ------
     InputError
-        The files are not those of a ``Sam2VideoModel``, or lack some of its weights.
+        The files do not belong to a ``Sam2VideoModel``, or lack some of its weights.
     """
     try:
-        model, loading = Sam2VideoModel.from_pretrained(
+        loaded: Any = Sam2VideoModel.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, with the missing ones
+            ignore_mismatched_sizes=True,  # reported below with the missing weights
             dtype=torch.float32,
         )
-    except Exception as error:  # files that are not a model fail in the ways of several libraries
-        raise InputError(f"{folder}: {short(error).rstrip('.')}. {REMEDY}") from error
-    wrong = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
+        model, report = loaded
+    except Exception as error:  # transformers raises errors of several libraries
+        raise InputError(f"{folder}: {one_line(error).rstrip('.')}. {REMEDY}") from error
+    wrong = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if wrong:
         raise InputError(
-            f"{folder}: {len(wrong)} weights of the model are missing or of another size, "
-            f"{wrong[0]} among them. {REMEDY}"
+            f"{folder}: {len(wrong)} weights of the model are missing or have the wrong size, for "
+            f"example {wrong[0]}. {REMEDY}"
         )
     return model.eval().to(device)
-
-
-REMEDY = (
-    "It must hold config.json and model.safetensors of a SAM2 video model in transformers' format, "
-    "such as facebook/sam2.1-hiera-large: see baselines.weights.sam2."
-)
 
 
 @torch.inference_mode()
 def segment_video(
     model: Sam2VideoModel, volume: NDArray[np.floating], prompt: Prompt, device: str
 ) -> NDArray[np.bool_]:
-    """The object's mask [Z, H, W] in a volume [Z, H, W] of intensities in [0, 1], logits > 0."""
-    processor = _processor(model.image_size)
+    """The mask [Z, H, W] of the prompted object (logits > 0) in a volume [Z, H, W] in [0, 1]."""
+    processor = _make_processor(cast(int, model.image_size))
     session = processor.init_video_session(
         video=np.stack([to_rgb_uint8(image) for image in volume]),
         inference_device=device,
@@ -97,18 +99,18 @@ def segment_video(
         input_labels=[[[1]]] if prompt.point else None,
         input_boxes=[[list(prompt.box)]] if prompt.box else None,
     )
-    found = np.zeros(volume.shape, bool)
+    mask = np.zeros(volume.shape, bool)
     for reverse in (False, True):
         for output in model.propagate_in_video_iterator(session, prompt.z, reverse=reverse):
             logits = F.interpolate(
                 output.pred_masks.float(), volume.shape[1:], mode="bilinear", align_corners=False
             )
-            found[output.frame_idx] = (logits[0, 0] > 0).cpu().numpy()
-    return found
+            mask[output.frame_idx] = (logits[0, 0] > 0).cpu().numpy()
+    return mask
 
 
-def _processor(size: int) -> Sam2VideoProcessor:
-    """The official preprocessing, built without a file: frames squeezed to `size` x `size`."""
+def _make_processor(size: int) -> Sam2VideoProcessor:
+    """The official preprocessing, made without a file: frames resized to `size` x `size`."""
     square = {"height": size, "width": size}
     return Sam2VideoProcessor(
         Sam2ImageProcessor(size=square), Sam2VideoVideoProcessor(size=square), target_size=size

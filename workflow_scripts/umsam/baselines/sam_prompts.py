@@ -1,7 +1,7 @@
-"""SAM with a prompt on every slice that holds the object (three rows of Table 1).
+"""SAM with a prompt on every slice that contains the target (three rows of Table 1).
 
-Kirillov et al., "Segment Anything", 2023. One mask a prompt (multimask off); the prompts are
-simulated from the label, and slices without the object are not looked at.
+Kirillov et al., "Segment Anything", 2023, with one mask per prompt (multimask off). The prompts are
+simulated from the label; slices without the target stay empty.
 """
 
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from umsam.data.intensity import to_rgb_uint8
 
 
 class Predictor(Protocol):
-    """What is used of ``segment_anything.SamPredictor``."""
+    """The part of ``segment_anything.SamPredictor`` that the methods use."""
 
     def set_image(self, image: NDArray[np.uint8]) -> None: ...
 
@@ -22,7 +22,7 @@ class Predictor(Protocol):
 
 
 def segment(predictor: Predictor, image: NDArray[np.uint8], **prompt: Any) -> NDArray[np.bool_]:
-    """SAM's single mask [H, W] of an image [H, W, 3] for one prompt, in the predictor's terms."""
+    """SAM's single mask [H, W] of an image [H, W, 3]; `prompt` as in ``SamPredictor.predict``."""
     predictor.set_image(image)
     masks, _, _ = predictor.predict(multimask_output=False, **prompt)
     return masks[0]
@@ -34,28 +34,30 @@ def segment_with_points(
     label: NDArray[np.bool_],
     seed: int,
 ) -> NDArray[np.bool_]:
-    """A mask [Z, H, W] from one foreground and one background click a slice.
+    """A mask [Z, H, W] from one foreground and one background click per slice.
 
     Parameters
     ----------
+    predictor
+        SAM.
     volume
         [Z, H, W], intensities in [0, 1].
     label
-        [Z, H, W]: where the clicks come from.
+        [Z, H, W], from which the clicks are simulated.
     seed
-        Of the background clicks; each slice has its own, whichever other slices there are.
+        Seed of the background clicks; a slice's click does not depend on the other slices.
     """
-    found = np.zeros(label.shape, bool)
-    for z in _slices(label):
+    mask = np.zeros(label.shape, bool)
+    for z in _positive_slices(label):
         points = [foreground_point(label[z]), background_point(label[z], seed + int(z))]
         coordinates = [point for point in points if point is not None]
-        found[z] = segment(
+        mask[z] = segment(
             predictor,
             to_rgb_uint8(volume[z]),
             point_coords=np.array(coordinates),
             point_labels=np.array([1, 0][: len(coordinates)]),
         )
-    return found
+    return mask
 
 
 def segment_with_boxes(
@@ -64,14 +66,14 @@ def segment_with_boxes(
     label: NDArray[np.bool_],
     scale: float,
 ) -> NDArray[np.bool_]:
-    """A mask [Z, H, W] from a box a slice, the label's box enlarged by `scale`."""
-    found = np.zeros(label.shape, bool)
-    for z in _slices(label):
+    """A mask [Z, H, W] from one box per slice, the label's box scaled by `scale`."""
+    mask = np.zeros(label.shape, bool)
+    for z in _positive_slices(label):
         box = np.array(scaled_box(label[z], scale))
-        found[z] = segment(predictor, to_rgb_uint8(volume[z]), box=box)
-    return found
+        mask[z] = segment(predictor, to_rgb_uint8(volume[z]), box=box)
+    return mask
 
 
-def _slices(label: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The slices that hold the object."""
+def _positive_slices(label: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The slices that contain the target."""
     return np.flatnonzero(label.any(axis=(1, 2)))

@@ -53,7 +53,8 @@ def multi_crop(
     batch, renders = images.shape[:2]
     images = torch.cat([images[:, crop % renders] for crop in range(count)])
     labels = torch.cat([labels[:, crop % renders] for crop in range(count)])
-    theta = random_affines(len(images), size, images.shape[-2:], zoom, generator)
+    height, width = images.shape[-2:]
+    theta = random_affines(len(images), size, (height, width), zoom, generator)
     grid = F.affine_grid(theta, [len(images), 1, size, size], align_corners=False)
     crops = F.grid_sample(images[:, None].float(), grid, align_corners=False)[:, 0]
     numbers = labels[:, None].float() + 1  # 0 is no region; grid_sample pads with 0

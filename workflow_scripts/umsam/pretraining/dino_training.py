@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -119,7 +120,7 @@ class DinoRun:
 
     @property
     def teacher_backbone(self) -> VisionTransformer:
-        return self.teacher.module.backbone
+        return cast(Branch, self.teacher.module).backbone
 
     def train_step(self) -> dict[str, float]:
         """Update student and teacher once; returns the loss and the norm of the gradient."""

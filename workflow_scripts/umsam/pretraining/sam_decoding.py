@@ -135,12 +135,10 @@ class AnchorMasks(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.width = CHANNELS // 8
-        self.network = nn.Sequential(
-            nn.Linear(2 * CHANNELS + self.width, 256),
-            nn.ReLU(),
-            nn.Linear(256, 3 * (self.width + 2)),
-        )
-        nn.init.normal_(self.network[-1].weight, std=0.02)
+        first = nn.Linear(2 * CHANNELS + self.width, 256)
+        last = nn.Linear(256, 3 * (self.width + 2))
+        self.network = nn.Sequential(first, nn.ReLU(), last)
+        nn.init.normal_(last.weight, std=0.02)
 
     def forward(
         self,

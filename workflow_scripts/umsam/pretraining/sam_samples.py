@@ -20,7 +20,8 @@ NO_CHAIN = [-1] * CHAIN
 
 def chain_at(labels: np.ndarray, parent: np.ndarray, y: int, x: int) -> list[int]:
     """Indices of the nested objects at a pixel, innermost first, padded with -1 to length CHAIN."""
-    index, chain = int(labels[y, x]), []
+    index = int(labels[y, x])
+    chain: list[int] = []
     while index >= 0 and len(chain) < CHAIN:
         chain.append(index)
         index = int(parent[index])

@@ -69,7 +69,7 @@ class Shape:
                 coarse = rng.standard_normal((bumps + 3, bumps + 3), dtype=np.float32)
                 field = spline_matrix(h, bumps) @ coarse @ spline_matrix(w, bumps).T
                 level = level + np.float32(0.28 if kind == "warped" else 0.55) * field
-        self.level = level.astype(np.float32)
+        self.level: np.ndarray = level.astype(np.float32)
         self.kind = kind
         self.cx = cx
 
@@ -77,7 +77,7 @@ class Shape:
         """Make the shape symmetric, unless the image edge cuts the window off at one side."""
         columns = self.window[1]
         if abs(columns.start + columns.stop - 1 - 2 * self.cx) < 3:
-            self.level = (self.level + self.level[:, ::-1]) / 2
+            self.level = (self.level + self.level[:, ::-1]) / np.float32(2)
 
     def inside(self, threshold: float = 1.0) -> np.ndarray:
         """The region of the window below a level, bool; of a blob, the largest component."""
@@ -278,7 +278,8 @@ class Painter:
         """
         rng = self.rng
         kinds = rng.permutation(np.arange(1, self.n_classes))[: int(rng.integers(2, 5))]
-        numbers = np.exp(rng.uniform(*np.log(bumps), len(kinds))).astype(int)
+        low, high = np.log(bumps)
+        numbers = np.exp(rng.uniform(low, high, len(kinds))).astype(int)
         side = max(region.shape)
         fields = np.stack([smooth_noise(rng, side, n, n) for n in numbers])
         fields = fields[:, : region.shape[0], : region.shape[1]]
@@ -297,8 +298,11 @@ class Painter:
             cy += rng.uniform(0.75, 1.05) * (above + radius) if above else 0
             places.append((cy, size * (0.5 + rng.normal(0, 0.04)), radius))
         for at in rng.permutation(len(places)):
-            paint = self.mixed_organ if rng.random() < 0.65 else self.organ
-            paint(*places[at], parent)
+            y, x, radius = places[at]
+            if rng.random() < 0.65:
+                self.mixed_organ(y, x, radius, parent)
+            else:
+                self.organ(y, x, radius, parent)
 
     def pack(self, inside: np.ndarray, parent: int, mirrored: bool = False) -> None:
         """Fill a region [H, W] with cells that touch, like muscles, often with fascia between them.
