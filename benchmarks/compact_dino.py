@@ -1,13 +1,13 @@
-"""What the compact DINO's features are worth: ROIs of one tissue found again and clustered.
+"""Quality of ROI features of the compact DINO and others: retrieval and clustering of tissues.
 
     python benchmarks/compact_dino.py [--quick] [--checkpoint FILE] [--sam FILE]
 
-Features of ROIs by several means, on two tests on generated images that no model has seen:
+Two tests on generated images on which no model was trained:
 
-- tissues: eight tissues in images of ever new contrast (umsam/pretraining/dino_criterion.py);
-- phantoms: the target organ among look-alikes in shape, true masks, four sites, K-means as in the
-  pipeline; the purity is the share of target ROIs in the cluster that holds most of them, the
-  recall the share of all target ROIs that it holds.
+- tissues: eight tissues in images of random contrast (umsam/pretraining/dino_criterion.py);
+- phantoms: true masks of the target and of organs with a similar shape, from four sites, with
+  K-means as in the pipeline. The table shows purity and recall of the cluster that holds most
+  target ROIs.
 
 Prints a table; the last line is a JSON object with ratios to the intensity features.
 """
@@ -27,33 +27,37 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
 from umsam.data.intensity import normalise, to_rgb_uint8  # noqa: E402
-from umsam.data.phantoms import FOLDS, phantom_anatomy, phantom_volume  # noqa: E402
+from umsam.data.phantoms import FOLDS, generate_anatomy, generate_volume  # noqa: E402
+from umsam.models.compact_dino import build_compact_dino  # noqa: E402
+from umsam.models.compact_sam import build_compact_sam  # noqa: E402
+from umsam.models.dino import Dino, feature_maps  # noqa: E402
 from umsam.pretraining.dino_criterion import (  # noqa: E402
     TissueImage,
     tissue_images,
     tissue_scores,
 )
-from umsam.models.compact_dino import build_compact_dino  # noqa: E402
-from umsam.models.compact_sam import build_compact_sam  # noqa: E402
-from umsam.models.dino import Dino, feature_maps  # noqa: E402
 from umsam.pseudo_labels.roi_features import mean_over_masks  # noqa: E402
 
+INTENSITY = "mean and standard deviation of intensity"
+
 Extractor = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Image [H, W] in [0, 1] and masks [R, H, W] -> features [R, D]."""
+"""Maps an image [H, W] in [0, 1] and masks [R, H, W] to features [R, D]."""
 
 
-def intensity(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    return np.array([(image[m].mean(), image[m].std()) for m in masks])
+def intensity_features(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation of the grey values of each mask."""
+    return np.array([(image[mask].mean(), image[mask].std()) for mask in masks])
 
 
-def with_dino(checkpoint: Path | None) -> Extractor:
+def dino_extractor(checkpoint: Path | None) -> Extractor:
+    """Mean of the compact DINO's feature map; random weights without a checkpoint."""
     torch.manual_seed(0)
     dino = Dino(build_compact_dino(checkpoint), 224)
     return lambda image, masks: mean_over_masks(feature_maps(dino, image[None], 1, "cpu")[0], masks)
 
 
-def with_sam(checkpoint: Path | None) -> Extractor:
-    """Mean of the compact SAM's embedding; for square images."""
+def sam_extractor(checkpoint: Path | None) -> Extractor:
+    """Mean of the compact SAM's embedding, for square images."""
     sam = build_compact_sam(checkpoint).eval()
     size = sam.image_encoder.img_size
 
@@ -67,44 +71,45 @@ def with_sam(checkpoint: Path | None) -> Extractor:
 
 
 def phantom_rois(kind: str, volumes: int) -> list[TissueImage]:
-    """Slices with the true masks of organs inside the priors; `tissue` is 1 for the target."""
+    """Slices with the true masks of organs that pass the shape priors; tissue 1 is the target."""
     slices = []
     for number in range(volumes):
         site, seed = 1 + number % 4, 9000 + number
-        volume = normalise(phantom_volume(kind, seed, site)[0])
+        volume = normalise(generate_volume(kind, seed, site)[0])
         rng = np.random.default_rng([0 if kind == "brain" else 1, seed])
-        anatomy = phantom_anatomy(rng, kind)
+        anatomy = generate_anatomy(rng, kind)
         target, *others = anatomy.masks
-        look_alikes = [
+        distractors = [
             mask
             for mask, organ in zip(others, anatomy.organs[1:], strict=True)
-            if organ.tissue is not FOLDS  # the aspect prior removes the elongated one
+            if organ.tissue is not FOLDS  # the shape priors reject the elongated organ
         ]
         for z, image in enumerate(volume):
-            masks = [mask[z] for mask in (target, *look_alikes)]
-            shown = np.array([mask.mean() > 0.01 for mask in masks])
-            if shown.any():
-                tissue = np.array([1] + [0] * len(look_alikes))[shown]
-                slices.append(TissueImage(image, np.stack(masks)[shown], tissue))
+            masks = [mask[z] for mask in (target, *distractors)]
+            visible = np.array([mask.mean() > 0.01 for mask in masks])
+            if visible.any():
+                tissue = np.array([1] + [0] * len(distractors))[visible]
+                slices.append(TissueImage(image, np.stack(masks)[visible], tissue))
     return slices
 
 
 def target_scores(features: np.ndarray, target: np.ndarray, k: int) -> tuple[float, float]:
-    """Purity and recall of the cluster that holds most target ROIs."""
+    """Purity and recall of the cluster that holds most target ROIs; `target` [N] is 1 or 0."""
     cluster = KMeans(k, n_init=10, random_state=0).fit_predict(features)
-    chosen = np.bincount(cluster[target == 1]).argmax()
-    found = target[cluster == chosen].sum()
-    return found / (cluster == chosen).sum(), found / target.sum()
+    best = np.bincount(cluster[target == 1]).argmax()
+    hits = target[cluster == best].sum()
+    return hits / (cluster == best).sum(), hits / target.sum()
 
 
 def all_features(extract: Extractor, images: list[TissueImage]) -> np.ndarray:
+    """Features of the ROIs of all images; those of intensity are scaled to unit variance."""
     rows = np.concatenate([extract(item.image, item.masks) for item in images])
-    return (rows - rows.mean(0)) / rows.std(0) if extract is intensity else rows
+    return (rows - rows.mean(0)) / rows.std(0) if extract is intensity_features else rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer images; under a minute")
+    parser.add_argument("--quick", action="store_true", help="use fewer images")
     parser.add_argument("--checkpoint", type=Path, default=ROOT / "resources/compact_dino.pt")
     parser.add_argument("--sam", type=Path, default=ROOT / "resources/compact_sam.pt")
     options = parser.parse_args()
@@ -116,15 +121,15 @@ def main() -> None:
         kind: phantom_rois(kind, 4 if options.quick else 12) for kind in ("brain", "prostate")
     }
     extractors = {
-        "mean and sd of intensity": intensity,
-        "compact DINO, untrained": with_dino(None),
-        "compact DINO": with_dino(options.checkpoint),
+        INTENSITY: intensity_features,
+        "compact DINO, untrained": dino_extractor(None),
+        "compact DINO": dino_extractor(options.checkpoint),
     }
     if options.sam.is_file():
-        extractors["compact SAM's embedding"] = with_sam(options.sam)
+        extractors["embedding of the compact SAM"] = sam_extractor(options.sam)
 
     columns = ["features", "retrieval", "purity, K = 8"]
-    columns += ["brain, K = 8", "brain, K = 4", "prostate, K = 8", "prostate, K = 4", "s a slice"]
+    columns += ["brain, K = 8", "brain, K = 4", "prostate, K = 8", "prostate, K = 4", "s per slice"]
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     scores = {}
     for name, extract in extractors.items():
@@ -142,7 +147,7 @@ def main() -> None:
         scores[name] = row
         print(f"| {name} | {' | '.join(cells)} | {seconds:.2f} |", flush=True)
 
-    base, ours = scores["mean and sd of intensity"], scores["compact DINO"]
+    base, ours = scores[INTENSITY], scores["compact DINO"]
     ratios = {f"ratio_{key}": round(ours[key] / base[key], 3) for key in base}
     print(json.dumps({"benchmark": "compact_dino", **ratios}))
 

@@ -1,13 +1,12 @@
-"""What everything mode with the compact SAM finds: on held-out procedural scenes, on your volumes.
+"""Recall of everything mode with the compact SAM, on held-out procedural scenes and your volumes.
 
     python benchmarks/compact_sam.py [--quick] [--checkpoint FILE] [--points-per-side M] [SHEET ...]
 
-For each set, with segment_anything's own generator: the share of targets that some raw output
-covers (the best of three masks at every grid point), the share that a *returned* mask covers (after
-the thresholds and the suppression of doubles), both at IoU 0.5 and 0.7, the number of masks
-returned, and seconds a slice. Targets are the objects of procedural scenes, and the labels of the
-positive slices of the sample sheets (every second one with --quick). Prints a table; the last line
-is a JSON object.
+Uses segment_anything's own generator. Targets are the objects of procedural scenes, and the labels
+of the positive slices of the sample sheets (every second one with --quick). For each set, the table
+shows the recall at an IoU of 0.5 and 0.7 of the raw outputs (three masks at each grid point) and of
+the returned masks (after thresholds and non-maximum suppression), the number of returned masks,
+and the seconds per slice. The last line is a JSON object.
 """
 
 import argparse
@@ -26,24 +25,28 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
 from umsam.data.intensity import normalise, to_rgb_uint8  # noqa: E402
-from umsam.planning.sample_sheet import read_sample_sheet  # noqa: E402
 from umsam.data.volumes import read_array  # noqa: E402
-from umsam.pretraining.procedural import random_scene  # noqa: E402
 from umsam.models.compact_sam import build_compact_sam  # noqa: E402
-from umsam.pseudo_labels.pseudo_labels import pairwise_iou  # noqa: E402
 from umsam.models.sam import GENERATOR_DEFAULTS  # noqa: E402
+from umsam.planning.sample_sheet import read_sample_sheet  # noqa: E402
+from umsam.pretraining.procedural import random_scene  # noqa: E402
+from umsam.pseudo_labels.pseudo_labels import pairwise_iou  # noqa: E402
 
 Slices = Iterable[tuple[np.ndarray, np.ndarray]]
-"""RGB uint8 [H, W, 3] and the targets, bool [K, H, W]."""
+"""Pairs of a slice, RGB uint8 [H, W, 3], and its target masks, bool [K, H, W]."""
 
 
-def scenes(count: int, first: int = 10_000_000) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def procedural_slices(
+    count: int, first: int = 10_000_000
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Scenes with seeds that training does not use."""
     for number in range(count):
         scene = random_scene(first + number)
         yield to_rgb_uint8(scene.image), scene.masks
 
 
 def positive_slices(sheet: Path, step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every `step`-th slice with a target of the labelled volumes of a sample sheet."""
     for sample in read_sample_sheet(sheet):
         if sample.label is None:
             continue
@@ -54,28 +57,29 @@ def positive_slices(sheet: Path, step: int) -> Iterator[tuple[np.ndarray, np.nda
 
 
 def best_iou(masks: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """For each target [K, H, W] the IoU of the best of the masks [N, H, W]; 0 without masks."""
+    """The largest IoU [K] of each target [K, H, W] with the masks [N, H, W]; 0 without masks."""
     if not len(masks):
         return np.zeros(len(targets))
     return pairwise_iou(masks, targets).max(axis=0)
 
 
 def measure(sam: Sam, slices: Slices, points_per_side: int) -> dict[str, float]:
-    everything = {"points_per_side": points_per_side, "points_per_batch": 64}
-    chosen = SamAutomaticMaskGenerator(sam, **everything, **GENERATOR_DEFAULTS["compact"])
+    """Recall of the raw and the returned masks, number of masks, and time per slice."""
+    grid = {"points_per_side": points_per_side, "points_per_batch": 64}
+    default = SamAutomaticMaskGenerator(sam, **grid, **GENERATOR_DEFAULTS["compact"])
     raw = SamAutomaticMaskGenerator(
-        sam, **everything, pred_iou_thresh=-1e9, stability_score_thresh=-1.0, box_nms_thresh=1.0
+        sam, **grid, pred_iou_thresh=-1e9, stability_score_thresh=-1.0, box_nms_thresh=1.0
     )
-    returned, possible, numbers, seconds = [], [], [], 0.0
+    returned_iou, raw_iou, numbers, seconds = [], [], [], 0.0
     for rgb, targets in slices:
         start = time.perf_counter()
-        masks = chosen.generate(rgb)
+        masks = default.generate(rgb)
         seconds += time.perf_counter() - start
         numbers.append(len(masks))
-        returned.extend(best_iou(np.array([m["segmentation"] for m in masks]), targets))
-        masks = np.array([m["segmentation"] for m in raw.generate(rgb)])
-        possible.extend(best_iou(masks, targets))
-    returned, possible = np.array(returned), np.array(possible)
+        returned_iou.extend(best_iou(np.array([m["segmentation"] for m in masks]), targets))
+        raw_masks = np.array([m["segmentation"] for m in raw.generate(rgb)])
+        raw_iou.extend(best_iou(raw_masks, targets))
+    returned, possible = np.array(returned_iou), np.array(raw_iou)
     return {
         "slices": len(numbers),
         "targets": len(returned),
@@ -83,8 +87,8 @@ def measure(sam: Sam, slices: Slices, points_per_side: int) -> dict[str, float]:
         "raw_recall_0.7": float((possible >= 0.7).mean()),
         "recall_0.5": float((returned >= 0.5).mean()),
         "recall_0.7": float((returned >= 0.7).mean()),
-        "masks_a_slice": float(np.mean(numbers)),
-        "seconds_a_slice": seconds / len(numbers),
+        "masks_per_slice": float(np.mean(numbers)),
+        "seconds_per_slice": seconds / len(numbers),
     }
 
 
@@ -94,12 +98,14 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=ROOT / "resources/compact_sam.pt")
     parser.add_argument("--points-per-side", type=int, default=16)
     parser.add_argument("--scenes", type=int, default=64)
-    parser.add_argument("--quick", action="store_true", help="16 scenes, every second slice")
+    parser.add_argument("--quick", action="store_true", help="16 scenes and every second slice")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     torch.set_flush_denormal(True)  # as in the pipeline
     sam = build_compact_sam(arguments.checkpoint)
-    sets: dict[str, Slices] = {"procedural": scenes(16 if arguments.quick else arguments.scenes)}
+    sets: dict[str, Slices] = {
+        "procedural": procedural_slices(16 if arguments.quick else arguments.scenes)
+    }
     for sheet in arguments.sheets:
         sets[sheet.parent.name] = positive_slices(sheet, 2 if arguments.quick else 1)
     results = {}
@@ -109,7 +115,7 @@ def main() -> None:
         print(
             f"{name:13s} {r['slices']:6d} {r['targets']:7d} {r['raw_recall_0.5']:8.2f} "
             f"{r['raw_recall_0.7']:8.2f} {r['recall_0.5']:9.2f} {r['recall_0.7']:8.2f} "
-            f"{r['masks_a_slice']:6.1f} {r['seconds_a_slice']:9.2f}",
+            f"{r['masks_per_slice']:6.1f} {r['seconds_per_slice']:9.2f}",
             flush=True,
         )
     ratios = {

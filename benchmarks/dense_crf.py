@@ -1,10 +1,10 @@
-"""The dense CRF of MedCLIP-SAM: seconds a slice, and what the sum over pairs would take.
+"""Time of the dense CRF of MedCLIP-SAM per slice, compared with sums over all pairs of pixels.
 
     python benchmarks/dense_crf.py [--quick]
 
-Phantom slices, enlarged; the saliency is the blurred label. One thread. Brute force fills two
-matrices of all pairs of pixels and multiplies; it is run where they fit in memory. Prints a table
-with the largest difference of the marginals; the last line is a JSON object.
+Uses enlarged phantom slices, the blurred label as saliency map, and one thread. The reference
+multiplies by two matrices of all pairs of pixels, and runs on slices for which they fit in memory.
+Prints a table with the largest difference of the marginals; the last line is a JSON object.
 """
 
 import os
@@ -26,15 +26,15 @@ sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
 from umsam.baselines.dense_crf import Kernels, dense_crf  # noqa: E402
 from umsam.data.intensity import normalise, to_rgb_uint8  # noqa: E402
-from umsam.data.phantoms import phantom_case  # noqa: E402
+from umsam.data.phantoms import generate_case  # noqa: E402
 
 KERNELS = Kernels(3, 3, 60, 5 / 3**0.5, 5)
-LARGEST_PAIRS = 64  # side of the largest slice whose pairs are all summed: 134 MB a matrix
+LARGEST_PAIRS = 64  # largest side for the reference: 134 MB per matrix
 
 
-def slice_of(size: int) -> tuple[np.ndarray, np.ndarray]:
+def make_slice(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Grey values [size, size] and energies [2, size, size]."""
-    array, label, _ = phantom_case("brain", "site1-1")
+    array, label, _ = generate_case("brain", "site1-1")
     z = label.sum(axis=(1, 2)).argmax()
     scale = size / array.shape[-1]
     image = zoom(normalise(array)[z], scale, order=1, grid_mode=True, mode="nearest")
@@ -44,15 +44,14 @@ def slice_of(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def all_pairs(unary: np.ndarray, image: np.ndarray, updates: int) -> np.ndarray:
+    """Mean field with sums over all pairs of pixels."""
     y, x = (axis.ravel().astype(float) for axis in np.indices(image.shape))
     grey = image.ravel().astype(float)
-    apart = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
-    unlike = ((grey[:, None] - grey) / KERNELS.bilateral_grey_sigma) ** 2
-    kernels = [
-        (KERNELS.gaussian_weight, np.exp(-apart / (2 * KERNELS.gaussian_sigma**2))),
-        (KERNELS.bilateral_weight,
-         np.exp(-apart / (2 * KERNELS.bilateral_sigma**2) - unlike / 2)),
-    ]  # fmt: skip
+    squared_distance = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
+    grey_term = ((grey[:, None] - grey) / KERNELS.bilateral_grey_sigma) ** 2
+    gaussian = np.exp(-squared_distance / (2 * KERNELS.gaussian_sigma**2))
+    bilateral = np.exp(-squared_distance / (2 * KERNELS.bilateral_sigma**2) - grey_term / 2)
+    kernels = [(KERNELS.gaussian_weight, gaussian), (KERNELS.bilateral_weight, bilateral)]
     energy = unary.reshape(len(unary), -1)
     marginals = np.exp(-energy) / np.exp(-energy).sum(axis=0)
     for _ in range(updates):
@@ -67,15 +66,16 @@ def all_pairs(unary: np.ndarray, image: np.ndarray, updates: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="two sizes of slices")
     sizes = (64, 256) if parser.parse_args().quick else (32, 64, 128, 256, 512)
-    print("| slice | updates | s | s, all pairs | largest difference |\n|---|---|---|---|---|")
+    print("| slice | updates | s | s, all pairs of pixels | largest difference |")
+    print("|---|---|---|---|---|")
     measured = {}
     for size in sizes:
-        image, unary = slice_of(size)
+        image, unary = make_slice(size)
         for updates in (1, 5):
             start = time.process_time()
-            found = dense_crf(unary, image, KERNELS, updates)
+            marginals = dense_crf(unary, image, KERNELS, updates)
             seconds = time.process_time() - start
             measured[size, updates] = {"seconds": seconds}
             brute, difference = "", ""
@@ -84,7 +84,7 @@ def main() -> None:
                 expected = all_pairs(unary, image, updates)
                 measured[size, updates] |= {
                     "brute": time.process_time() - start,
-                    "difference": float(np.abs(found - expected).max()),
+                    "difference": float(np.abs(marginals - expected).max()),
                 }
                 brute = f"{measured[size, updates]['brute']:.2f}"
                 difference = f"{measured[size, updates]['difference']:.1e}"

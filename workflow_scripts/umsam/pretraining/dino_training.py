@@ -6,8 +6,8 @@ clusters such features: the student identifies each of its regions among all reg
 that the teacher sees (`region_contrast`). Regions are the objects of the image generator.
 
 All random choices of a step follow from (seed, step), and each image from (seed, image number), so
-a resumed run equals an uninterrupted one. The number of CPU threads changes the result in the last
-digits; the rule `pretrain_dino` sets it.
+a resumed run equals an uninterrupted one. The number of CPU threads changes the last digits; it is
+`threads` of the rule `pretrain_dino`, which Snakemake limits to --cores.
 """
 
 import logging
