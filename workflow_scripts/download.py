@@ -1,12 +1,14 @@
-"""One public file, fetched and verified."""
+"""Download one public file and verify it."""
 
 from umsam.jobs import job
 
-INSTEAD = (
-    "Or point to a local copy: data_root or UMSAM_DATA_ROOT for data, sam.checkpoint for weights."
+ALTERNATIVE = (
+    "Or use a local copy: set data_root or UMSAM_DATA_ROOT for data, sam.checkpoint for weights."
 )
 
 with job(snakemake):
     from umsam.data.download import download
 
-    download(snakemake.params.url, snakemake.output[0], snakemake.params.sha256, instead=INSTEAD)
+    download(
+        snakemake.params.url, snakemake.output[0], snakemake.params.sha256, alternative=ALTERNATIVE
+    )

@@ -10,16 +10,18 @@ with job(snakemake):
     from umsam.data.volumes import read_volume
     from umsam.devices import default_device
     from umsam.postprocessing import largest_component
-    from umsam.training.predict import load_unet, predict_volume
+    from umsam.training.checkpoint import load_unet
+    from umsam.training.predict import predict_volume
 
     device = default_device()
     unet = load_unet(snakemake.input.unet, device)
     volume = read_volume(snakemake.input.volume)
 
     start = time.perf_counter()
-    wanted = snakemake.params
-    mask = predict_volume(unet, volume.array, volume.spacing, device, smooth=wanted.smooth_z)
-    if wanted.largest_component:
+    mask = predict_volume(
+        unet, volume.array, volume.spacing, device, smooth=snakemake.params.smooth_z
+    )
+    if snakemake.params.largest_component:
         mask = largest_component(mask)
     seconds = time.perf_counter() - start
 

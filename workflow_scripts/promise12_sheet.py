@@ -1,4 +1,4 @@
-"""PROMISE12's sample sheet: the paper's split where the labels are there, else a labelled one."""
+"""Write the sample sheet of PROMISE12, with the paper's split if all labels are available."""
 
 import logging
 
@@ -8,8 +8,8 @@ with job(snakemake):
     from umsam.data.promise12 import find_cases, split_cases, write_sheet
     from umsam.files import atomic_write
 
-    cases, which = split_cases(find_cases(snakemake.params.root))
-    logging.info(which)
+    cases, description = split_cases(find_cases(snakemake.params.root))
+    logging.info(description)
     write_sheet(snakemake.output.sheet, cases)
     with atomic_write(snakemake.output.split) as temporary:
-        temporary.write_text(which + "\n")
+        temporary.write_text(description + "\n")

@@ -1,4 +1,4 @@
-"""One of PROMISE12's archives, unzipped to the folder of its name."""
+"""Unzip one archive of PROMISE12."""
 
 from umsam.jobs import job
 

@@ -1,56 +1,58 @@
-"""Decoders that learn from pseudo-labels where the target is, for labels from outside the fold."""
+"""Fit decoders on the pseudo-labels of the other training volumes, for the refined labels."""
 
 from umsam.jobs import job
 
-with job(snakemake):
+# The fitted weights depend on the number of threads, so it is a setting.
+with job(snakemake, threads=snakemake.params.threads):
     import logging
 
     import numpy as np
     import torch
 
     from umsam.data.volumes import read_array
-    from umsam.devices import cpu
+    from umsam.devices import prepare_cpu
     from umsam.files import atomic_write
-    from umsam.refinement.refinement import means_of_cells, read_seen, refine
+    from umsam.refinement.decoder_input import average_cells, read_decoder_input
+    from umsam.refinement.refinement import refine
 
-    LEAST_AGREEMENT = 0.5
-    LEAST_VOLUMES = 6  # of prostates: from 3 the labels were worse or better; from 6 and 12, better
-    torch.set_num_threads(snakemake.threads)
-    cpu()
+    MIN_AGREEMENT = 0.5
+    MIN_VOLUMES = 6  # prostates: 3 volumes gave better or worse labels, 6 and 12 gave better ones
+    torch.set_num_threads(snakemake.params.threads)
+    prepare_cpu()
     files, side = snakemake.input, snakemake.params.field_of_view
     volumes, shares = {}, {}
     for case, path, features, label in zip(
         snakemake.params.cases, files.volumes, files.sam_features, files.pseudo_labels, strict=True
     ):
-        _, view, volumes[case] = read_seen(path, features, side)
-        shares[case] = means_of_cells(read_array(label) > 0, view, volumes[case].image.shape[-1])
+        _, view, volumes[case] = read_decoder_input(path, features, side)
+        shares[case] = average_cells(read_array(label) > 0, view, volumes[case].image.shape[-1])
 
-    found = refine(volumes, shares, snakemake.params.seed, snakemake.params.smooth_z)
+    refinement = refine(volumes, shares, snakemake.params.seed, snakemake.params.smooth_z)
     with atomic_write(snakemake.output.networks) as path:
-        found.save(path)
+        refinement.save(path)
     logging.info(
-        "%d decoders; a cell is the target's from a probability of %.2f; DSC with the "
-        "pseudo-labels %.2f",
-        len(found.members),
-        1 / (1 + np.exp(-found.threshold)),
-        found.agreement,
+        "%d decoders; the threshold is a probability of %.2f; DSC with the pseudo-labels %.2f",
+        len(refinement.members),
+        1 / (1 + np.exp(-refinement.threshold)),
+        refinement.agreement,
     )
-    if len(volumes) < LEAST_VOLUMES:
+    if len(volumes) < MIN_VOLUMES:
         logging.warning(
-            "WARNING: the refined labels of %s are learnt from %d training volumes. From fewer "
-            "than %d they are as often worse than pseudo-labels (training.targets: pseudo_labels).",
+            "WARNING: the refined labels of %s are learned from only %d training volumes. With "
+            "fewer than %d volumes they can be worse than the pseudo-labels. Add volumes, or set "
+            "training.label_source to pseudo_labels.",
             snakemake.wildcards.dataset,
             len(volumes),
-            LEAST_VOLUMES,
+            MIN_VOLUMES,
         )
-    if found.agreement < LEAST_AGREEMENT:
+    if refinement.agreement < MIN_AGREEMENT:
         logging.warning(
-            "WARNING: the refined labels of %s show other things than its pseudo-labels (DSC "
-            "%.2f): there are too few training volumes to learn from (%d), the target is smaller "
-            "than a few cells of SAM's embedding (sam.field_of_view enlarges it), or the "
-            "pseudo-labels have nothing in common. Look at both; training.targets: "
-            "pseudo_labels goes without.",
+            "WARNING: the refined labels of %s disagree with its pseudo-labels (DSC %.2f). There "
+            "may be too few training volumes (%d), the target may be smaller than a few cells of "
+            "SAM's embedding (reduce sam.field_of_view to enlarge it), or the pseudo-labels may "
+            "show different structures. Compare both labels; training.label_source: pseudo_labels "
+            "skips the refinement.",
             snakemake.wildcards.dataset,
-            found.agreement,
+            refinement.agreement,
             len(volumes),
         )

@@ -2,38 +2,35 @@
 
 from umsam.jobs import job
 
-with job(snakemake):
+# The trained weights depend on the number of threads, so it is a setting.
+with job(snakemake, threads=snakemake.params.settings["threads"]):
     import logging
 
     import pandas as pd
+    import torch
 
     from umsam.devices import default_device
     from umsam.files import atomic_write
     from umsam.training.dataset import SliceDataset, read_training_cases
-    from umsam.training.train import TrainingSettings, train
+    from umsam.training.settings import TrainingSettings
+    from umsam.training.train import train
     from umsam.training.variants import VARIANTS
 
     variant = VARIANTS[snakemake.wildcards.variant]
-    files = snakemake.input
-    teacher, view = files.get("sam_features", []), snakemake.params.field_of_view
-    cases = read_training_cases(files.volumes, files.labels, teacher, view)
-    settings = dict(snakemake.params.settings)
-    dataset = SliceDataset(cases, settings.pop("empty_slice_fraction", 1.0))
-    logging.info(
-        "%d volumes, %d slices, %d of them with a target",
-        len(cases),
-        len(dataset),
-        dataset.positive_slices,
+    files, settings = snakemake.input, dict(snakemake.params.settings)
+    torch.set_num_threads(settings.pop("threads"))
+    cases = read_training_cases(
+        files.volumes,
+        files.labels,
+        files.get("sam_features", []),
+        snakemake.params.field_of_view,
     )
-    if not dataset.positive_slices:
-        logging.warning(
-            "WARNING: the targets of all training slices are empty, so the network can only learn "
-            "background. Look at results/%s/clusters/target.json (which cluster was chosen, and "
-            "why) and at rois/*.csv (which shape prior rejects the ROIs).",
-            snakemake.wildcards.dataset,
-        )
-    labelled = files.get("val_volumes", [])
-    validation = read_training_cases(labelled, files.val_labels) if labelled else []
+    dataset = SliceDataset(cases, settings.pop("empty_slice_fraction", 1.0))
+    dataset.report(snakemake.wildcards.dataset)
+    validation_volumes = files.get("val_volumes", [])
+    validation = (
+        read_training_cases(validation_volumes, files.val_labels) if validation_volumes else []
+    )
     result = train(
         dataset,
         variant,

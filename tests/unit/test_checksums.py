@@ -1,4 +1,4 @@
-"""What a fingerprint sees of a file."""
+"""Any change of a file changes its fingerprint."""
 
 import os
 
@@ -9,7 +9,7 @@ from umsam.checksums import BLOCK, BLOCKS, fingerprint
 
 
 @pytest.mark.parametrize("size", [0, 10, BLOCK, BLOCK * BLOCKS - 1, BLOCK * BLOCKS])
-def test_any_byte_of_a_small_file_counts(tmp_path, size):
+def test_any_changed_byte_of_a_small_file_changes_the_fingerprint(tmp_path, size):
     path = tmp_path / "weights"
     content = bytearray(os.urandom(size))
     path.write_bytes(content)
@@ -25,17 +25,17 @@ def test_any_byte_of_a_small_file_counts(tmp_path, size):
     assert fingerprint(path) != before
 
 
-def test_any_weight_of_a_large_checkpoint_counts(tmp_path):
+def test_any_changed_weight_of_a_large_checkpoint_changes_the_fingerprint(tmp_path):
     weights = {"a": torch.zeros(1000, 1000), "b": torch.zeros(2000, 1000)}
-    seen = set()
+    fingerprints = set()
     for name, place in ((None, 0), ("a", 0), ("a", 654_321), ("b", 1_234_567), ("b", 1_999_999)):
         changed = {key: value.clone() for key, value in weights.items()}
         if name:
             changed[name].view(-1)[place] = 1e-3
         torch.save(changed, tmp_path / "weights.pth")
-        seen.add(fingerprint(tmp_path / "weights.pth"))
-    assert len(seen) == 5
+        fingerprints.add(fingerprint(tmp_path / "weights.pth"))
+    assert len(fingerprints) == 5
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_has_an_empty_fingerprint(tmp_path):
     assert fingerprint(tmp_path / "none") == ""

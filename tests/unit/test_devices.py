@@ -1,4 +1,4 @@
-"""Which job has which GPU, by processes that contend for GPUs that are only names."""
+"""The choice of the device, tested by processes that compete for GPUs that exist only as names."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from umsam.devices import alone, gpu_names, lease, lock_folder
+from umsam.devices import gpu_names, lease, lock_folder, restrict_to_device
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 
-# A job as Snakemake would start it: takes a GPU, works, and is gone. Its torch sees two GPUs.
+# A job as Snakemake starts it: it takes a GPU, works, and exits. Its torch reports two GPUs.
 JOB = f"""
 import json, sys, time, types
 sys.path.insert(0, {str(SCRIPTS)!r})
@@ -33,7 +33,7 @@ print(json.dumps([start, time.time()]), flush=True)
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Starts a job that holds its GPU for so many seconds; none outlives the test."""
+    """Start a job that holds its GPU for some seconds; the fixture ends all jobs after the test."""
     for name in ("UMSAM_DEVICE", "SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
     jobs = []
@@ -54,7 +54,7 @@ def device_of(job: subprocess.Popen) -> str:
     return job.stdout.readline().strip()
 
 
-def test_jobs_side_by_side_never_share_a_gpu_and_leave_none_idle(start):
+def test_concurrent_jobs_never_share_a_gpu_and_use_all_of_them(start):
     jobs = [start(0.3) for _ in range(7)]
     spans: dict[str, list[list[float]]] = {}
     for job in jobs:
@@ -67,7 +67,7 @@ def test_jobs_side_by_side_never_share_a_gpu_and_leave_none_idle(start):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_the_gpu_of_a_killed_job_is_free_again(start, how):
+def test_the_gpu_of_a_killed_job_becomes_free(start, how):
     holders = [start(600), start(600)]
     devices = [device_of(job) for job in holders]
     waiting = start(0)
@@ -77,14 +77,14 @@ def test_the_gpu_of_a_killed_job_is_free_again(start, how):
     assert device_of(waiting) == devices[1]
 
 
-def test_jobs_of_two_submissions_to_slurm_do_not_wait_for_each_other(start):
-    """SLURM gave each its own GPUs, and may number them from 0 in both."""
+def test_jobs_of_two_slurm_submissions_do_not_wait_for_each_other(start):
+    """SLURM gives each submission its own GPUs and may number both sets from 0."""
     first = [start(600, SLURM_JOB_ID="1", CUDA_VISIBLE_DEVICES="0,1") for _ in range(2)]
     assert {device_of(job) for job in first} == {"cuda:0", "cuda:1"}
     assert device_of(start(600, SLURM_JOB_ID="2", CUDA_VISIBLE_DEVICES="0,1")) == "cuda:0"
 
 
-def test_the_same_gpu_by_two_lists_of_visible_ones_is_one_gpu(start):
+def test_one_gpu_in_two_lists_of_visible_gpus_is_the_same_gpu(start):
     assert device_of(start(600, CUDA_VISIBLE_DEVICES="3,5")) == "cuda:0"
     assert device_of(start(600, CUDA_VISIBLE_DEVICES="3,7")) == "cuda:1"
     assert device_of(start(600, CUDA_VISIBLE_DEVICES="5,7,3")) == "cuda:0"
@@ -97,34 +97,34 @@ def test_a_lease_ends_when_its_file_is_closed(tmp_path):
     assert lease(["GPU-a/b"], tmp_path / "locks")[0] == 0
 
 
-def test_names_and_folder_are_those_of_the_surroundings(monkeypatch):
+def test_names_and_lock_folder_follow_the_environment(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert gpu_names(2) == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-f, MIG-9 ,-1")
     assert gpu_names(2) == ["GPU-f", "MIG-9"]
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    outside = lock_folder()
+    without_slurm = lock_folder()
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    assert lock_folder() != outside
+    assert lock_folder() != without_slurm
 
 
-def test_a_child_process_is_shown_the_same_gpu(monkeypatch):
+def test_a_child_process_sees_only_the_same_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-f")
-    assert alone("cuda:1") == {"CUDA_VISIBLE_DEVICES": "GPU-f"}
+    assert restrict_to_device("cuda:1") == {"CUDA_VISIBLE_DEVICES": "GPU-f"}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert alone("cuda:1") == {"CUDA_VISIBLE_DEVICES": "1"}
-    assert alone("cuda") == alone("cpu") == {}
+    assert restrict_to_device("cuda:1") == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert restrict_to_device("cuda") == restrict_to_device("cpu") == {}
 
 
-def test_the_override_needs_no_gpu(monkeypatch):
+def test_umsam_device_overrides_the_choice(monkeypatch):
     from umsam.devices import default_device
 
     monkeypatch.setenv("UMSAM_DEVICE", "cpu")
     assert default_device() == "cpu"
 
 
-def test_on_the_cpu_no_thread_computes_with_denormal_numbers():
-    """Halves of the smallest normal number are 0, also in the threads that share a large tensor."""
+def test_no_thread_computes_with_denormal_numbers_on_the_cpu():
+    """Half of the smallest normal number is 0, even in the threads that share a large tensor."""
     lines = f"""
 import sys
 sys.path.insert(0, {str(SCRIPTS)!r})
@@ -140,12 +140,12 @@ print(torch.full((2**20,), 2.0**-126).mul(0.5).count_nonzero().item())
     assert out.stdout.strip() == "0", out.stderr
 
 
-def test_bfloat16_follows_the_processor(monkeypatch):
+def test_bfloat16_depends_on_the_processor(monkeypatch):
     import torch
 
     from umsam.devices import has_bfloat16
 
     assert has_bfloat16("cuda")
-    for there in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
-        assert has_bfloat16("cpu") is there
+    for supported in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda value=supported: value)
+        assert has_bfloat16("cpu") is supported

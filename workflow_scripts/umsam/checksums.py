@@ -1,25 +1,27 @@
-"""Checksums of files, and whether one is the expected one. Standard library only."""
+"""Checksums of files. Standard library only."""
 
 import hashlib
 from pathlib import Path
 
 from umsam.errors import InputError
 
-BLOCK, BLOCKS = 2**16, 64  # bytes; of a fingerprint
+# Sampled by `fingerprint`.
+BLOCK = 2**16  # bytes
+BLOCKS = 64
 
 
 def sha256_of(path: str | Path) -> str:
-    """The checksum of a file in hexadecimal, read block by block."""
+    """Compute the SHA-256 of a file in hexadecimal, block by block."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(path: str | Path) -> str:
-    """A hash of a file's size and of 64 blocks spread over it: quick, also for gigabytes.
+    """Hash the size of a file and 64 blocks spread over it; fast even for gigabytes.
 
-    It says whether a checkpoint is another one, which differs nearly everywhere; a file of up to
-    4 MB is read whole. A PyTorch file ends in the checksums of all its parts, and its last block
-    counts. A file that is not there has the hash "".
+    Different checkpoints differ almost everywhere, so the sampled blocks tell them apart. A file
+    of up to 4 MB is read completely. The last block is always included because a PyTorch file ends
+    with the checksums of all its parts. A missing file has the hash "".
     """
     path = Path(path)
     if not path.is_file():
@@ -35,18 +37,20 @@ def fingerprint(path: str | Path) -> str:
 
 
 def check_sha256(path: Path, expected: str | None, key: str) -> None:
-    """Compare a file's SHA-256 with what the configuration states under `key`; None is not checked.
+    """Compare the SHA-256 of a file with the value that the configuration states under `key`.
+
+    Nothing is checked if `expected` is None.
 
     Raises
     ------
     InputError
-        They differ: names both.
+        The checksums differ.
     """
     if expected is None:
         return
-    found = sha256_of(path)
-    if found != expected:
+    actual = sha256_of(path)
+    if actual != expected:
         raise InputError(
-            f"{path}: sha256 is {found}, but {key} states {expected}. The file is another one or "
-            f"was cut short: fetch it again, or correct {key}."
+            f"{path}: sha256 is {actual}, but {key} states {expected}. The file is a different "
+            f"one or incomplete: download it again, or correct {key}."
         )

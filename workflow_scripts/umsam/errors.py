@@ -2,9 +2,9 @@
 
 
 class InputError(ValueError):
-    """A mistake in the input: the message names the file, what is wrong and what to do."""
+    """A mistake in the input; the message names the file, the fault and the remedy."""
 
 
-def short(error: Exception) -> str:
-    """What another library's error says, on one line of at most 300 characters."""
+def one_line(error: Exception) -> str:
+    """Return the message of a library's error on one line of at most 300 characters."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Outputs that are written whole or not at all."""
+"""Atomic outputs: a file or folder appears complete or not at all."""
 
 import os
 import shutil
@@ -8,28 +8,29 @@ from glob import escape
 from pathlib import Path
 
 
-def _beside(path: Path) -> Path:
-    """A name in the same folder (same file system) that keeps every suffix: ``.~42~a.nii.gz``.
+def _temporary_path(path: Path) -> Path:
+    """Return a temporary path in the same folder that keeps every suffix: ``.~42~a.nii.gz``.
 
-    What jobs that were killed have left there of the same output is removed.
+    The same folder is on the same file system, so the result can be renamed. Temporary files that
+    killed jobs left for the same output are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".~*~{escape(path.name)}"):
-        if left.is_dir():
-            shutil.rmtree(left)
+    for leftover in path.parent.glob(f".~*~{escape(path.name)}"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
         else:
-            left.unlink()
+            leftover.unlink()
     return path.with_name(f".~{os.getpid()}~{path.name}")
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path to write to; it becomes `path` only if the block ends well.
+    """Yield a temporary path and rename it to `path` if the block succeeds.
 
-    An interrupted or failed block leaves what was at `path` before untouched.
+    If the block fails or is interrupted, an existing file at `path` stays unchanged.
     """
     path = Path(path)
-    temporary = _beside(path)
+    temporary = _temporary_path(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -39,9 +40,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """The same for a folder of files: it appears with all of them, or not."""
+    """Yield a temporary folder and rename it to `path` if the block succeeds."""
     path = Path(path)
-    temporary = _beside(path)
+    temporary = _temporary_path(path)
     temporary.mkdir()
     try:
         yield temporary

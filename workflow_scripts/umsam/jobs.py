@@ -1,4 +1,4 @@
-"""What every script does around its work: threads, a log, progress, errors a person can read."""
+"""The frame of every script: threads, a log, progress, and errors that a person can read."""
 
 import ctypes
 import logging
@@ -18,9 +18,9 @@ from umsam.errors import InputError
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-DONE = "done in"  # of the last line of a job that ended well
+DONE = "done in"  # starts the last line of a job that succeeded
 
-# Read at import by OpenMP and torch, the BLAS builds in use, SimpleITK, numexpr, joblib.
+# OpenMP, torch, the BLAS libraries, SimpleITK, numexpr and joblib read these at import.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -34,10 +34,10 @@ THREAD_VARIABLES = (
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next tensor instead of handing it back.
+    """Let glibc keep freed memory for the next tensor instead of returning it to the system.
 
-    By default each large tensor is mapped and unmapped anew, and the kernel's clearing of fresh
-    pages took a third of everything mode's time on a CPU. Elsewhere than on glibc nothing happens.
+    By default, glibc maps and unmaps each large tensor, and the kernel clears the new pages. This
+    took a third of the time of everything mode on a CPU. Without glibc the function does nothing.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -50,15 +50,24 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[None]:
-    """Run a script's body with the rule's threads, logging to its log file and the terminal.
+def job(snakemake: Any, threads: int | None = None) -> Iterator[None]:
+    """Run the body of a script with a fixed number of threads and a log.
 
-    Import numerical libraries inside the block, so that they see the thread limit. An
-    `InputError` ends the job with its message alone; any other error also with its traceback, in
-    the log and on the terminal.
+    Import numerical libraries inside the block, because they read the thread limit at import. An
+    `InputError` ends the job with its message alone. Any other error ends it with its traceback
+    and message. Both appear in the log file and on the terminal.
+
+    Parameters
+    ----------
+    snakemake
+        The object that Snakemake gives to the script.
+    threads
+        Number of CPU threads. The default is the number that Snakemake assigns to the job, which
+        ``--cores`` can reduce. State a number where the result depends on it.
     """
+    threads = snakemake.threads if threads is None else threads
     for variable in THREAD_VARIABLES:
-        os.environ[variable] = str(snakemake.threads)
+        os.environ[variable] = str(threads)
     keep_freed_memory()
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if snakemake.log:
@@ -72,7 +81,7 @@ def job(snakemake: Any) -> Iterator[None]:
     start = time.perf_counter()
     submission = os.environ.get("SLURM_JOB_ID")
     host = socket.gethostname() + (f", SLURM job {submission}" if submission else "")
-    log.info("starts on %s, with %d thread(s)", host, snakemake.threads)
+    log.info("starts on %s with %d thread(s)", host, threads)
     try:
         yield
     except InputError as error:
@@ -82,22 +91,23 @@ def job(snakemake: Any) -> Iterator[None]:
         log.error("%s", traceback.format_exc())
         log.error("ERROR: %s: %s", type(error).__name__, error)
         sys.exit(1)
-    log.info("%s %.1f s, %d MB at most", DONE, time.perf_counter() - start, peak_megabytes())
+    seconds = time.perf_counter() - start
+    log.info("%s %.1f s, peak memory %d MB", DONE, seconds, peak_memory_mb())
 
 
-def peak_megabytes() -> int:
-    """The most memory that this process has had at once: what its `mem_mb` must cover."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+def peak_memory_mb() -> int:
+    """Peak memory of this process in MB, which the `mem_mb` of its rule must cover."""
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
-def progress(items: Iterable[T], total: int, unit: str, every: float = 5.0) -> Iterator[T]:
-    """Pass `items` on, logging "12/40 slices, 3.1/s, 9 s left" now and then and at the end."""
+def progress(items: Iterable[T], total: int, unit: str, interval: float = 5.0) -> Iterator[T]:
+    """Iterate over `items` and log "12/40 slices, 3.1/s, 9 s left" every `interval` seconds."""
     start = last = time.perf_counter()
     for done, item in enumerate(items, 1):
         yield item
         now = time.perf_counter()
-        if now - last >= every or done == total:
+        if now - last >= interval or done == total:
             rate = done / max(now - start, 1e-9)
             log.info(
                 "%d/%d %s, %.2g/s, %.0f s left", done, total, unit, rate, (total - done) / rate

@@ -1,8 +1,8 @@
-"""Numbers as people write them in the configuration."""
+"""Numbers as the configuration states them."""
 
 from fractions import Fraction
 
 
-def as_number(value: float | str) -> float:
-    """0.5 as it is, and a fraction such as ``2/3`` as the float nearest to it."""
+def parse_number(value: float | str) -> float:
+    """Convert a number, or a fraction such as ``2/3``, to a float."""
     return float(Fraction(value)) if isinstance(value, str) else float(value)

@@ -1,21 +1,30 @@
-"""Slices that were segmented one by one, made into a volume."""
+"""Postprocessing of volumes whose slices were segmented one by one."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, label
 
 
-def smooth_z(odds: NDArray[np.float32], sd: float, step: float) -> NDArray[np.float32]:
-    """Gaussian mean, of deviation `sd` mm, over the slices of a volume, which lie `step` mm apart.
+def smooth_z(values: NDArray[np.float32], std: float, spacing: float) -> NDArray[np.float32]:
+    """Smooth the logits or probabilities [Z, ...] of a volume with a Gaussian along z.
 
-    Of log odds or probabilities [Z, ...], so that a slice that tells little follows its neighbours.
-    Outside of the volume the last slice counts on. 0 changes nothing.
+    A slice with weak evidence then follows its neighbours. The first and the last slice are
+    repeated beyond the volume.
+
+    Parameters
+    ----------
+    values
+        Logits or probabilities, [Z, ...].
+    std
+        Standard deviation of the Gaussian in mm; 0 returns `values` unchanged.
+    spacing
+        Distance between slices in mm.
     """
-    return gaussian_filter1d(odds, sd / step, axis=0, mode="nearest") if sd else odds
+    return gaussian_filter1d(values, std / spacing, axis=0, mode="nearest") if std else values
 
 
 def largest_component(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The largest 6-connected component of a 3D mask; an empty mask stays empty."""
+    """Keep the largest 6-connected component of a 3D mask; an empty mask stays empty."""
     components, count = label(mask)
     if count < 2:
         return mask

@@ -1,4 +1,4 @@
-"""Downloads against a local server: the right file, or none and a clear message."""
+"""Downloads from a local server: the right file, or a clear message and no file."""
 
 import hashlib
 import threading
@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from umsam.data.download import download
-from umsam.planning.remote_files import RemoteFile, read_remote_files
 from umsam.errors import InputError
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several chunks
@@ -48,98 +47,72 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def target(tmp_path):
+def path(tmp_path):
     return tmp_path / "folder" / "file.bin"
 
 
-def refused(url, target, sha256=SHA256) -> str:
+def refusal(url, path, sha256=SHA256) -> str:
+    """The message of a download that fails."""
     with pytest.raises(InputError) as error:
-        download(url, target, sha256, instead="Or set data_root.")
+        download(url, path, sha256, alternative="Or set data_root.")
     message = str(error.value)
     assert url in message
-    assert f"by hand to {target}" in message
+    assert f"by hand to {path}" in message
     assert "Or set data_root." in message
     return message
 
 
-def left(target) -> list[str]:
-    return [path.name for path in target.parent.iterdir()] if target.parent.exists() else []
+def files_beside(path) -> list[str]:
+    return [file.name for file in path.parent.iterdir()] if path.parent.exists() else []
 
 
 @pytest.mark.parametrize("sha256", [SHA256, None])
-def test_right_file(server, target, sha256):
-    download(f"{server.url}/file", target, sha256)
-    assert target.read_bytes() == CONTENT
-    assert left(target) == ["file.bin"]
+def test_the_right_file_is_written(server, path, sha256):
+    download(f"{server.url}/file", path, sha256)
+    assert path.read_bytes() == CONTENT
+    assert files_beside(path) == ["file.bin"]
 
 
-def test_wrong_hash(server, target):
-    message = refused(f"{server.url}/file", target, "0" * 64)
+def test_a_file_with_another_checksum_is_not_kept(server, path):
+    message = refusal(f"{server.url}/file", path, "0" * 64)
     assert "0" * 64 in message
     assert SHA256 in message
-    assert left(target) == []
+    assert files_beside(path) == []
 
 
 @pytest.mark.parametrize("sha256", [SHA256, None])
-def test_cut_connection(server, target, sha256):
-    assert "cut" in refused(f"{server.url}/cut", target, sha256)
-    assert left(target) == []
+def test_a_cut_connection_leaves_no_file(server, path, sha256):
+    assert "cut" in refusal(f"{server.url}/cut", path, sha256)
+    assert files_beside(path) == []
 
 
-def test_404(server, target):
-    assert "404" in refused(f"{server.url}/missing", target)
-    assert left(target) == []
+def test_a_response_of_404_is_reported(server, path):
+    assert "404" in refusal(f"{server.url}/missing", path)
+    assert files_beside(path) == []
 
 
-def test_no_server(target):
-    assert "connection failed" in refused("http://127.0.0.1:1/file", target)
-    assert left(target) == []
+def test_a_missing_server_is_reported(path):
+    assert "connection failed" in refusal("http://127.0.0.1:1/file", path)
+    assert files_beside(path) == []
 
 
-def test_the_right_file_is_not_fetched_again(server, target):
-    download(f"{server.url}/file", target, SHA256)
-    download(f"{server.url}/file", target, SHA256)
+def test_the_right_file_is_not_downloaded_again(server, path):
+    download(f"{server.url}/file", path, SHA256)
+    download(f"{server.url}/file", path, SHA256)
     assert server.requests == ["/file"]
 
 
-def test_a_corrupt_file_is_replaced(server, target, caplog):
-    target.parent.mkdir()
-    target.write_bytes(CONTENT[:-1])
-    download(f"{server.url}/file", target, SHA256)
-    assert target.read_bytes() == CONTENT
-    assert "fetched again" in caplog.text
+def test_a_corrupt_file_is_replaced(server, path, caplog):
+    path.parent.mkdir()
+    path.write_bytes(CONTENT[:-1])
+    download(f"{server.url}/file", path, SHA256)
+    assert path.read_bytes() == CONTENT
+    assert "downloading it again" in caplog.text
 
 
-def test_a_file_that_was_there_survives_a_failure(server, target):
-    target.parent.mkdir()
-    target.write_bytes(b"old")
-    refused(f"{server.url}/cut", target)
-    assert target.read_bytes() == b"old"
-    assert left(target) == ["file.bin"]
-
-
-# ---- tables
-
-
-def test_table_of_remote_files(tmp_path):
-    path = tmp_path / "files.tsv"
-    path.write_text(f"file\turl\tsha256\tbytes\na\thttp://x/a\t{SHA256}\t12\nb\thttp://x/b\t\t\n")
-    assert read_remote_files(path) == {
-        "a": RemoteFile("http://x/a", SHA256, 12),
-        "b": RemoteFile("http://x/b", None, None),
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("file\turl\n", "columns"),
-        ("file\turl\tsha256\tbytes\na\tu\tabc\t\n", "sha256 'abc'"),
-        (f"file\turl\tsha256\tbytes\na\tu\t{SHA256}\t1 MB\n", "size '1 MB'"),
-    ],
-)
-def test_mistakes_in_a_table_are_named(tmp_path, text, expected):
-    path = tmp_path / "files.tsv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=expected):
-        read_remote_files(path)
+def test_an_existing_file_survives_a_failed_download(server, path):
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    refusal(f"{server.url}/cut", path)
+    assert path.read_bytes() == b"old"
+    assert files_beside(path) == ["file.bin"]

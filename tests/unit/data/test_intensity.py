@@ -1,4 +1,4 @@
-"""Intensities: closed forms and invariants."""
+"""Intensity scaling: closed forms and invariants."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -26,17 +26,17 @@ def test_integers_do_not_overflow():
     assert np.allclose(normalise(image, 0, 100), [[[0, 0.5, 1]]])
 
 
-def test_slices_keep_their_contrast_to_each_other():
+def test_the_contrast_between_slices_is_kept():
     image = np.stack([np.full((4, 4), value) for value in (0.0, 1.0, 2.0)])
     assert np.allclose(normalise(image, 0, 100)[:, 0, 0], [0, 0.5, 1])
 
 
-def test_a_constant_image_is_zero_with_a_warning(caplog):
+def test_a_constant_image_becomes_zero_with_a_warning(caplog):
     assert not normalise(np.full((2, 3, 4), 7)).any()
     assert "no contrast" in caplog.text
 
 
-def test_rgb_of_known_values():
+def test_rgb_values_are_rounded_and_clipped():
     image = np.array([[0.0, 0.5, 1.0], [1 / 255, 254.6 / 255, 1.2]])
     rgb = to_rgb_uint8(image)
     assert rgb.dtype == np.uint8

@@ -1,4 +1,4 @@
-"""Phantoms: each step of the method is needed, and together they find the target."""
+"""Phantoms: each step of the method is necessary, and together they find the target."""
 
 import itertools
 from functools import cache
@@ -12,15 +12,15 @@ from umsam.data.phantoms import (
     SITES,
     SPACING,
     Anatomy,
-    phantom_anatomy,
-    phantom_case,
+    generate_anatomy,
+    generate_case,
 )
 from umsam.errors import InputError
 
 CASES = [f"site{site}-{number:02d}" for site in (1, 2, 3, 4) for number in (1, 2)]
 PIXELS = SHAPE[1] * SHAPE[2]
 PIXEL_MM2 = SPACING[1] * SPACING[2]
-# The priors that config.yaml gives to the two data sets.
+# The priors of the two data sets in the configuration.
 PRIORS = {
     "brain": {"area": (0.01, 0.2), "aspect": (2 / 3, 1.5), "attribute": "aspect", "mean": 1.0},
     "prostate": {"area": (0.01, 0.3), "aspect": (0.5, 2.0), "attribute": "mm2", "mean": 1200.0},
@@ -29,7 +29,7 @@ PRIORS = {
 
 @cache
 def anatomies(kind: str) -> list[Anatomy]:
-    return [phantom_anatomy(np.random.default_rng(seed), kind) for seed in range(6)]
+    return [generate_anatomy(np.random.default_rng(seed), kind) for seed in range(6)]
 
 
 def rois(kind: str) -> list[dict]:
@@ -62,12 +62,12 @@ def valid(kind: str) -> list[dict]:
     ]
 
 
-def precision(found: list[dict]) -> float:
-    return float(np.mean([roi["target"] for roi in found]))
+def precision(rois: list[dict]) -> float:
+    return float(np.mean([roi["target"] for roi in rois]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_shape_priors_keep_the_target_and_do_not_suffice(kind):
+def test_the_shape_priors_keep_the_target_but_are_not_sufficient(kind):
     targets = [roi for roi in rois(kind) if roi["target"]]
     kept = [roi for roi in valid(kind) if roi["target"]]
     assert len(kept) == len(targets)
@@ -75,14 +75,14 @@ def test_the_shape_priors_keep_the_target_and_do_not_suffice(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_texture_alone_does_not_suffice(kind):
+def test_the_texture_alone_is_not_sufficient(kind):
     alike = [roi for roi in rois(kind) if roi["texture"] == "folds"]
     assert precision(alike) < 0.7
     assert precision([roi for roi in valid(kind) if roi["texture"] == "folds"]) == 1.0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_texture_whose_mean_attribute_is_nearest_the_prior_is_the_targets(kind):
+def test_the_texture_with_the_mean_attribute_nearest_to_the_prior_is_the_target_s(kind):
     prior = PRIORS[kind]
     attributes: dict[str, list[float]] = {}
     for roi in valid(kind):
@@ -97,8 +97,8 @@ def test_the_texture_whose_mean_attribute_is_nearest_the_prior_is_the_targets(ki
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_attribute_of_single_rois_does_not_suffice(kind):
-    """Some look-alike of another texture is as near the prior as targets are."""
+def test_the_attribute_of_a_single_roi_is_not_sufficient(kind):
+    """Some look-alikes of another texture are as near to the prior as targets."""
     prior = PRIORS[kind]
     distances: dict[bool, list[float]] = {True: [], False: []}
     for roi in valid(kind):
@@ -119,7 +119,7 @@ def test_organs_do_not_touch_and_lie_in_the_body(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", CASES)
 def test_a_case_is_a_plausible_scan(kind, case):
-    image, label, spacing = phantom_case(kind, case)
+    image, label, spacing = generate_case(kind, case)
     assert image.shape == label.shape == SHAPE
     assert spacing == SPACING
     assert image.dtype == np.float32
@@ -133,18 +133,18 @@ def test_a_case_is_a_plausible_scan(kind, case):
     assert not {0, 1, SHAPE[0] - 2, SHAPE[0] - 1} & set(slices)
 
 
-def test_the_name_decides_the_volume_and_nothing_else():
-    volumes = {case: phantom_case("brain", case)[0] for case in CASES[:3]}
+def test_the_name_alone_determines_the_volume():
+    volumes = {case: generate_case("brain", case)[0] for case in CASES[:3]}
     for case, image in volumes.items():
-        assert np.array_equal(image, phantom_case("brain", case)[0])
+        assert np.array_equal(image, generate_case("brain", case)[0])
     for a, b in itertools.combinations(volumes.values(), 2):
         assert not np.array_equal(a, b)
-    assert not np.array_equal(volumes[CASES[0]], phantom_case("prostate", CASES[0])[0])
+    assert not np.array_equal(volumes[CASES[0]], generate_case("prostate", CASES[0])[0])
 
 
-def test_one_site_has_the_opposite_contrast():
+def test_one_site_has_an_inverted_contrast():
     def contrast(site: int) -> float:
-        image, label, _ = phantom_case("brain", f"site{site}-01")
+        image, label, _ = generate_case("brain", f"site{site}-01")
         inside = image[label > 0].mean()
         around = image[4, 30:66, 30:66][label[4, 30:66, 30:66] == 0]
         return inside - np.median(around)
@@ -154,11 +154,11 @@ def test_one_site_has_the_opposite_contrast():
 
 
 @pytest.mark.parametrize("case", ["case-1", "site5-01", "site1", "site1-01x"])
-def test_other_names_are_refused(case):
+def test_other_case_names_are_refused(case):
     with pytest.raises(InputError, match="site<1 to 4>-<number>"):
-        phantom_case("brain", case)
+        generate_case("brain", case)
 
 
 def test_an_unknown_kind_is_refused():
     with pytest.raises(InputError, match="brain, prostate"):
-        phantom_case("liver", "site1-01")
+        generate_case("liver", "site1-01")

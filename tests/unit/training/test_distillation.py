@@ -1,4 +1,4 @@
-"""Eq. 6-8 against closed forms, loops in float64 numpy, and their own derivatives."""
+"""Eq. 6-8 against closed forms, float64 loops in NumPy, and numerical derivatives."""
 
 import math
 
@@ -22,7 +22,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-# ---- references: loops, one pixel and one pair at a time
+# ---- references: loops over single pixels and pairs
 
 
 def softmax(row):
@@ -30,16 +30,16 @@ def softmax(row):
     return shifted / shifted.sum()
 
 
-def reference_ce_and_dice(logits, target):
+def reference_ce_and_dice(logits, label):
     batch, classes, height, width = logits.shape
     ce, overlap, total = 0.0, np.zeros(classes), np.zeros(classes)
     for b in range(batch):
         for i in range(height):
             for j in range(width):
                 p = softmax(logits[b, :, i, j])
-                ce -= math.log(p[target[b, i, j]])
+                ce -= math.log(p[label[b, i, j]])
                 for c in range(classes):
-                    y = float(target[b, i, j] == c)
+                    y = float(label[b, i, j] == c)
                     overlap[c] += p[c] * y
                     total[c] += p[c] + y
     dice = [(2 * overlap[c] + SMOOTH) / (total[c] + SMOOTH) for c in range(classes)]
@@ -80,43 +80,45 @@ def reference_contrastive(g, g_teacher, tau):
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_cross_entropy_and_dice_are_the_loops(classes):
+def test_cross_entropy_and_dice_equal_the_loops(classes):
     logits = random(3, classes, 5, 4)
-    target = torch.from_numpy(np.random.default_rng(0).integers(classes, size=(3, 5, 4)))
-    ours = [float(loss) for loss in pseudo_label_losses(logits, target)]
-    assert ours == pytest.approx(reference_ce_and_dice(logits.numpy(), target.numpy()), abs=1e-12)
+    label = torch.from_numpy(np.random.default_rng(0).integers(classes, size=(3, 5, 4)))
+    ours = [float(loss) for loss in pseudo_label_losses(logits, label)]
+    assert ours == pytest.approx(reference_ce_and_dice(logits.numpy(), label.numpy()), abs=1e-12)
 
 
 def test_perfect_and_opposite_predictions():
-    target = torch.zeros(1, 4, 4, dtype=torch.long)
-    target[:, :2] = 1
-    sure = 40.0 * (2 * torch.stack([1 - target, target], dim=1).double() - 1)
-    assert [float(x) for x in pseudo_label_losses(sure, target)] == pytest.approx([0, 0], abs=1e-9)
-    cross_entropy, dice = pseudo_label_losses(-sure, target)
+    label = torch.zeros(1, 4, 4, dtype=torch.long)
+    label[:, :2] = 1
+    sure = 40.0 * (2 * torch.stack([1 - label, label], dim=1).double() - 1)
+    assert [float(x) for x in pseudo_label_losses(sure, label)] == pytest.approx([0, 0], abs=1e-9)
+    cross_entropy, dice = pseudo_label_losses(-sure, label)
     assert float(cross_entropy) == pytest.approx(80)
     assert float(dice) == pytest.approx(1, abs=1e-5)
 
 
-def test_huge_logits_stay_finite():
+def test_the_losses_of_huge_logits_stay_finite():
     logits = torch.full((1, 2, 4, 4), -1e4)
     logits[:, 0] = 1e4
     losses = pseudo_label_losses(logits.requires_grad_(), torch.ones(1, 4, 4))
     sum(losses).backward()
-    assert all(torch.isfinite(x) for x in losses) and torch.isfinite(logits.grad).all()
+    assert all(torch.isfinite(x) for x in losses)
+    assert torch.isfinite(logits.grad).all()
 
 
-def test_empty_target_is_learned_as_background():
-    target = torch.zeros(2, 4, 4)
+def test_an_empty_label_is_learned_as_background():
+    label = torch.zeros(2, 4, 4)
     sure = torch.tensor([20.0, -20.0]).view(1, 2, 1, 1).expand(2, 2, 4, 4)
-    _, right = pseudo_label_losses(sure, target)
-    _, wrong = pseudo_label_losses(-sure, target)
-    assert float(right) < 0.01 and float(wrong) > 0.99
+    _, right = pseudo_label_losses(sure, label)
+    _, wrong = pseudo_label_losses(-sure, label)
+    assert float(right) < 0.01
+    assert float(wrong) > 0.99
 
 
 # ---- eq. 7
 
 
-def test_prototypes_are_the_loops():
+def test_prototypes_equal_the_loops():
     features, weights = random(3, 7, 4, 5), random(3, 2, 4, 5, seed=1).softmax(dim=1)
     valid = random(3, 4, 5, seed=2) > -0.5
     ours = prototypes(features, weights, valid).numpy()
@@ -132,8 +134,8 @@ def test_constant_features_are_their_own_prototype():
     torch.testing.assert_close(g, feature.expand(2, 6), rtol=1e-5, atol=1e-6)
 
 
-def test_probabilities_are_pooled_by_area():
-    """A map that is 1 on a quarter of one cell gives that cell a quarter of a pixel's weight."""
+def test_probabilities_are_averaged_over_each_cell():
+    """A probability of 1 on a quarter of a cell gives the cell the weight 1/4."""
     logits = torch.zeros(1, 2, 32, 32, dtype=torch.float64)
     logits[:, 0] = 60.0
     logits[:, :, :8, :8] = logits[:, :, :8, :8].flip(1)  # class 1 on a quarter of cell (0, 0)
@@ -141,12 +143,12 @@ def test_probabilities_are_pooled_by_area():
     student, teacher = random(1, 5, 2, 2), random(1, 5, 2, 2, seed=1)
     valid = torch.ones(1, 2, 2, dtype=torch.bool)
     g, g_teacher = student_and_teacher_prototypes(logits, student, teacher, valid)
-    for found, f in ((g, student), (g_teacher, teacher)):
+    for prototype, f in ((g, student), (g_teacher, teacher)):
         expected = (0.25 * f[0, :, 0, 0] + f[0, :, 1, 1]) / 1.25
-        torch.testing.assert_close(found[1], expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(prototype[1], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_masked_places_do_not_matter():
+def test_invalid_places_do_not_matter():
     logits, student, teacher = random(2, 2, 32, 32), random(2, 5, 2, 2), random(2, 5, 2, 2, seed=1)
     valid = torch.tensor([[[1, 1], [1, 0]], [[0, 1], [1, 1]]], dtype=torch.bool)
     before = student_and_teacher_prototypes(logits, student, teacher, valid)
@@ -159,7 +161,7 @@ def test_masked_places_do_not_matter():
 
 
 def test_order_and_split_of_the_batch_do_not_matter():
-    """Sums run over the batch: its order is free, and 4 small slices are 1 wide one."""
+    """The sums run over the batch, so four small slices equal one wide slice in any order."""
     logits, student = random(4, 2, 32, 32), random(4, 5, 2, 2)
     teacher, valid = random(4, 5, 2, 2, seed=1), random(4, 2, 2, seed=2) > -1
     expected = student_and_teacher_prototypes(logits, student, teacher, valid)
@@ -176,12 +178,12 @@ def test_class_feature_loss_sums_over_classes_and_channels():
     expected = sum((a - b) ** 2 for a, b in zip(g.flatten(), g_teacher.flatten(), strict=True))
     assert float(class_feature_loss(g, g_teacher)) == pytest.approx(float(expected))
     assert float(class_feature_loss(torch.zeros(2, 256), torch.ones(2, 256))) == 512
-    in_units = class_feature_loss(0.1 * g, 0.1 * g_teacher)
-    assert float(class_feature_loss(g, g_teacher, unit=0.1)) == pytest.approx(float(in_units))
+    scaled = class_feature_loss(0.1 * g, 0.1 * g_teacher)
+    assert float(class_feature_loss(g, g_teacher, scale=0.1)) == pytest.approx(float(scaled))
     assert float(class_feature_loss(g, g)) == 0
 
 
-def test_absent_class_is_harmless():
+def test_an_absent_class_gives_finite_losses_and_gradients():
     logits = torch.zeros(1, 2, 32, 32)
     logits[:, 0] = 200.0  # the probability of class 1 is 0 in float32
     logits.requires_grad_()
@@ -191,7 +193,8 @@ def test_absent_class_is_harmless():
     loss = class_feature_loss(g, g_teacher) + class_contrastive_loss(g, g_teacher, 0.5)
     loss.backward()
     assert torch.isfinite(loss)
-    assert torch.isfinite(student.grad).all() and torch.isfinite(logits.grad).all()
+    assert torch.isfinite(student.grad).all()
+    assert torch.isfinite(logits.grad).all()
 
 
 def test_half_precision_features_are_summed_in_float32():
@@ -202,7 +205,7 @@ def test_half_precision_features_are_summed_in_float32():
     torch.testing.assert_close(g, torch.full((2, 3), 100.0))
 
 
-def test_detaching_changes_the_gradient_but_not_the_loss():
+def test_detaching_the_teacher_changes_the_gradient_but_not_the_loss():
     student, teacher = random(2, 5, 2, 2), random(2, 5, 2, 2, seed=1)
     valid = torch.ones(2, 2, 2, dtype=torch.bool)
     losses, gradients = [], []
@@ -221,8 +224,8 @@ def test_detaching_changes_the_gradient_but_not_the_loss():
 # ---- eq. 8
 
 
-def test_contrastive_closed_forms():
-    """C = 2, tau = 0.5; each class: positive s+, negatives two, -log of the softmax, twice."""
+def test_the_contrastive_loss_has_its_closed_forms():
+    """With C = 2 and tau = 0.5, each class has one positive and two negative pairs."""
     equal = torch.ones(2, 8, dtype=torch.float64)
     orthogonal = torch.eye(2, 8, dtype=torch.float64)
     opposite = torch.stack([torch.ones(8), -torch.ones(8)]).double()
@@ -238,13 +241,13 @@ def test_contrastive_closed_forms():
 
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("tau", [0.07, 0.5, 2.0])
-def test_contrastive_is_the_loop(classes, tau):
+def test_the_contrastive_loss_equals_the_loop(classes, tau):
     g, g_teacher = random(classes, 16), random(classes, 16, seed=1)
     expected = reference_contrastive(g.numpy(), g_teacher.numpy(), tau)
     assert float(class_contrastive_loss(g, g_teacher, tau)) == pytest.approx(expected, abs=1e-12)
 
 
-def test_contrastive_sees_directions_only():
+def test_the_contrastive_loss_depends_on_directions_only():
     g, g_teacher = random(2, 16), random(2, 16, seed=1)
     scaled = class_contrastive_loss(g * torch.tensor([[3.0], [0.1]]), 7 * g_teacher, 0.5)
     torch.testing.assert_close(class_contrastive_loss(g, g_teacher, 0.5), scaled)
@@ -258,8 +261,8 @@ def test_low_temperature_does_not_overflow():
 # ---- derivatives
 
 
-def test_gradients():
-    target = torch.from_numpy(np.random.default_rng(0).integers(2, size=(2, 32, 32)))
+def test_the_gradients_equal_numerical_derivatives():
+    label = torch.from_numpy(np.random.default_rng(0).integers(2, size=(2, 32, 32)))
     valid = torch.tensor([[[1, 1], [1, 0]], [[0, 1], [1, 1]]], dtype=torch.bool)
     teacher = random(2, 3, 2, 2, seed=1)
 
@@ -267,7 +270,7 @@ def test_gradients():
         logits = coarse.repeat_interleave(8, -1).repeat_interleave(8, -2)
         g, g_teacher = student_and_teacher_prototypes(logits, student, teacher, valid)
         return (
-            *pseudo_label_losses(logits, target),
+            *pseudo_label_losses(logits, label),
             class_feature_loss(g, g_teacher),
             class_contrastive_loss(g, g_teacher, 0.5),
         )

@@ -1,4 +1,4 @@
-"""Training as a whole: it learns, repeats itself, follows its schedule, and says when it fails."""
+"""The training as a whole: learning, reproducibility, schedule, validation and failure."""
 
 import math
 
@@ -9,7 +9,8 @@ from scipy.ndimage import gaussian_filter
 
 from umsam.errors import InputError
 from umsam.training.dataset import SliceDataset, TrainingCase
-from umsam.training.train import TrainingSettings, mean_dsc, train
+from umsam.training.settings import TrainingSettings
+from umsam.training.train import mean_dsc, train
 from umsam.training.unet import UNet
 from umsam.training.variants import VARIANTS
 
@@ -17,7 +18,7 @@ SIZE = 48
 
 
 def disc_volume(rng, slices=8, height=SIZE, width=SIZE):
-    """Finely textured discs beside darker, smooth ones; only the first count."""
+    """Finely textured discs, which are the target, beside darker and smooth ones."""
     y, x = np.mgrid[:height, :width]
     image = np.empty((slices, height, width), np.float32)
     label = np.zeros((slices, height, width), np.uint8)
@@ -27,7 +28,7 @@ def disc_volume(rng, slices=8, height=SIZE, width=SIZE):
         image[z] = 0.2 + 0.03 * rng.standard_normal((height, width))
         for target in (False, True):
             if target and z == 0:
-                continue  # the first slice has none
+                continue  # the first slice has no target
             r = rng.uniform(7, 11)
             cy, cx = rng.uniform(r, height - r), rng.uniform(r, width - r)
             disc = (y - cy) ** 2 + (x - cx) ** 2 < r * r
@@ -37,7 +38,7 @@ def disc_volume(rng, slices=8, height=SIZE, width=SIZE):
 
 
 def discs(volumes, seed, features=False):
-    """Training cases; SAM's features, where asked for, tell disc from background."""
+    """Training cases, with SAM features that separate disc and background if requested."""
     rng = np.random.default_rng(seed)
     directions = rng.standard_normal((2, 256)) * 0.3
     cases = []
@@ -51,22 +52,22 @@ def discs(volumes, seed, features=False):
 
 
 def settings(**changes):
-    defaults = dict(
-        epochs=2,
-        batch_size=4,
-        learning_rate=0.05,
-        momentum=0.9,
-        weight_decay=5e-4,
-        poly_power=0.9,
-        patch_size=SIZE,
-        rotation=20,
-        flip=True,
-        noise_std=0.05,
-        noise_prob=0.5,
-        validate_every=1,
-        lambda_1=0.1,
-        lambda_2=0.01,
-    )
+    defaults = {
+        "epochs": 2,
+        "batch_size": 4,
+        "learning_rate": 0.05,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "poly_power": 0.9,
+        "patch_size": SIZE,
+        "rotation": 20,
+        "flip": True,
+        "noise_std": 0.05,
+        "noise_prob": 0.5,
+        "validate_every": 1,
+        "lambda_1": 0.1,
+        "lambda_2": 0.01,
+    }
     return TrainingSettings(**{**defaults, **changes})
 
 
@@ -83,7 +84,7 @@ def weights_equal(a, b):
     return all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
 
 
-def test_triple_learns_discs_and_lowers_every_term():
+def test_triple_learns_discs_and_reduces_every_term():
     training = SliceDataset(discs(4, seed=1, features=True))
     held_out = discs(2, seed=2)
     result = train(training, VARIANTS["triple"], settings(epochs=12), 0, "cpu")
@@ -95,26 +96,26 @@ def test_triple_learns_discs_and_lowers_every_term():
     assert mean_dsc(unet, held_out, "cpu") > 0.9
 
 
-def test_same_seed_same_weights_other_seed_others():
+def test_the_seed_determines_the_weights():
     cases = discs(1, seed=0, features=True)
-    cases = [TrainingCase(c.image[:4], c.target[:4], c.sam_features[:4]) for c in cases]
+    cases = [TrainingCase(c.image[:4], c.label[:4], c.sam_features[:4]) for c in cases]
     runs = []
     for seed in (3, 3, 4):
-        torch.rand(5)  # what others draw from torch's generator must not matter
+        torch.rand(5)  # the state of torch's global generator must not matter
         runs.append(train(SliceDataset(cases), VARIANTS["triple"], small(), seed, "cpu"))
     assert weights_equal(runs[0].last, runs[1].last)
     assert not weights_equal(runs[0].last, runs[2].last)
 
 
-def test_the_global_generator_is_left_as_it_was():
+def test_training_does_not_change_the_global_generator():
     before = torch.get_rng_state()
     train(one_case(), VARIANTS["plkd"], small(epochs=1), 0, "cpu")
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_terms_of_a_variant():
+def test_each_variant_computes_its_own_terms():
     cases = [
-        TrainingCase(c.image[:3], c.target[:3], c.sam_features[:3])
+        TrainingCase(c.image[:3], c.label[:3], c.sam_features[:3])
         for c in discs(1, seed=0, features=True)
     ]
     rows = {
@@ -129,11 +130,11 @@ def test_terms_of_a_variant():
             VARIANTS[name].feature,
             VARIANTS[name].contrastive,
         )
-    # the first step sees the same network and the same crops in each variant
+    # all variants start with the same network and the same patches
     assert len({row.loss_ce for row in rows.values()}) == 1
 
 
-def test_schedule_is_polynomial_per_iteration():
+def test_the_learning_rate_decays_polynomially_with_every_step():
     result = train(one_case(slices=7), VARIANTS["plkd"], small(epochs=4), 0, "cpu")
     steps = 4 * math.ceil(7 / 3)
     expected = [0.05 * (1 - 3 * epoch / steps) ** 0.9 for epoch in range(4)]
@@ -141,7 +142,7 @@ def test_schedule_is_polynomial_per_iteration():
     assert [row.epoch for row in result.history] == [1, 2, 3, 4]
 
 
-def test_best_epoch_is_the_best_on_the_validation_labels():
+def test_the_best_epoch_has_the_best_validation_dsc():
     dataset = one_case(slices=3)
     volume = dataset.cases[0]
     result = train(dataset, VARIANTS["supervised"], small(epochs=5, validate_every=2), 0, "cpu",
@@ -155,25 +156,26 @@ def test_best_epoch_is_the_best_on_the_validation_labels():
     assert mean_dsc(unet, [volume], "cpu") == result.best.val_dsc
 
 
-def test_of_equally_good_epochs_the_last_is_kept():
+def test_a_tie_between_epochs_goes_to_the_last():
     dataset = one_case(slices=2)
     empty = TrainingCase(np.zeros((1, 32, 32), np.float32), np.zeros((1, 32, 32), np.uint8))
-    dataset.cases[0].target[:] = 0
+    dataset.cases[0].label[:] = 0
     result = train(dataset, VARIANTS["plkd"], small(epochs=6), 0, "cpu", [empty])
-    equal = [row.epoch for row in result.history if row.val_dsc == result.best.val_dsc]
-    assert result.best.epoch == equal[-1]
+    ties = [row.epoch for row in result.history if row.val_dsc == result.best.val_dsc]
+    assert result.best.epoch == ties[-1]
 
 
-def test_validation_does_not_change_the_training():
+def test_validation_does_not_change_the_trained_weights():
     dataset = one_case(slices=3)
     volume = dataset.cases[0]
     without = train(dataset, VARIANTS["plkd"], small(), 0, "cpu")
-    watched = train(dataset, VARIANTS["plkd"], small(), 0, "cpu", [volume])
-    assert weights_equal(without.last, watched.last)
-    assert without.best is without.last and math.isnan(without.best.val_dsc)
+    validated = train(dataset, VARIANTS["plkd"], small(), 0, "cpu", [volume])
+    assert weights_equal(without.last, validated.last)
+    assert without.best is without.last
+    assert math.isnan(without.best.val_dsc)
 
 
-def test_dsc_counts_the_volume_and_empty_pairs():
+def test_the_mean_dsc_counts_empty_masks():
     class Nothing(UNet):
         def forward(self, x):
             return torch.cat([torch.ones_like(x), torch.zeros_like(x)], 1), None
@@ -184,7 +186,7 @@ def test_dsc_counts_the_volume_and_empty_pairs():
     assert mean_dsc(Nothing(), cases, "cpu") == 0.5
 
 
-def test_dsc_of_the_largest_component():
+def test_the_dsc_of_the_largest_component_ignores_other_components():
     class Copy(UNet):
         def forward(self, x):
             return torch.cat([0.5 - x, x - 0.5], 1), None
@@ -198,9 +200,9 @@ def test_dsc_of_the_largest_component():
     assert mean_dsc(Copy(), [case], "cpu", largest=True) == 1
 
 
-def test_the_mean_of_the_weights_is_exponential():
+def test_the_averaged_weights_follow_the_exponential_mean():
     def trained(epochs: int, average: float) -> dict[str, torch.Tensor]:
-        chosen = small(epochs=epochs, poly_power=0.0, ema_decay=average)  # a step an epoch
+        chosen = small(epochs=epochs, poly_power=0.0, ema_decay=average)  # one step per epoch
         return train(one_case(slices=2), VARIANTS["plkd"], chosen, 0, "cpu").last.weights
 
     first, second, mean = trained(1, 0.0), trained(2, 0.0), trained(2, 0.9)
@@ -210,13 +212,13 @@ def test_the_mean_of_the_weights_is_exponential():
             torch.testing.assert_close(mean[name], expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("slices", [1, 4])  # 4 in batches of 3: the last batch holds one slice
-def test_single_slices_do_not_stop_batch_normalisation(slices):
+@pytest.mark.parametrize("slices", [1, 4])  # 4 slices in batches of 3: the last batch holds one
+def test_a_batch_of_one_slice_can_be_normalised(slices):
     result = train(one_case(slices), VARIANTS["plkd"], small(epochs=1), 0, "cpu")
     assert math.isfinite(result.history[0].loss)
 
 
-def test_slices_of_different_sizes():
+def test_slices_of_different_sizes_train_together():
     rng = np.random.default_rng(0)
     cases = []
     for height, width in ((40, 56), (30, 30), (64, 33)):
@@ -226,7 +228,7 @@ def test_slices_of_different_sizes():
     assert math.isfinite(result.history[0].loss)
 
 
-def test_empty_targets_train_to_background():
+def test_empty_labels_reduce_the_loss():
     image = one_case(slices=3).cases[0].image
     dataset = SliceDataset([TrainingCase(image, np.zeros(image.shape, np.uint8))])
     assert dataset.positive_slices == 0
@@ -234,13 +236,13 @@ def test_empty_targets_train_to_background():
     assert result.history[-1].loss < result.history[0].loss
 
 
-def test_pixels_of_several_sizes_are_seen_at_one():
-    """Learned at 1 mm, found at 0.5 mm, where a disc is twice as many pixels wide."""
+def test_volumes_of_several_pixel_sizes_are_resampled_to_one():
+    """The network learns at 1 mm and segments at 0.5 mm, where a disc has twice as many pixels."""
     training = discs(4, seed=1)
     fine = [
         TrainingCase(
             c.image.repeat(2, 1).repeat(2, 2),
-            c.target.repeat(2, 1).repeat(2, 2),
+            c.label.repeat(2, 1).repeat(2, 2),
             None,
             (1.0, 0.5, 0.5),
         )
@@ -257,11 +259,11 @@ def test_pixels_of_several_sizes_are_seen_at_one():
 
 
 @pytest.mark.parametrize("patch_size", [16, 40, 100])
-def test_patch_size_that_the_network_cannot_take(patch_size):
+def test_a_patch_size_that_does_not_fit_the_network_is_refused(patch_size):
     with pytest.raises(InputError, match=rf"training\.patch_size is {patch_size}.*multiple of 16"):
         settings(patch_size=patch_size)
 
 
-def test_divergence_is_an_error_that_names_the_remedy():
+def test_divergence_raises_an_error_with_a_remedy():
     with pytest.raises(InputError, match=r"diverged in epoch \d+: .*learning_rate"):
         train(one_case(), VARIANTS["plkd"], small(learning_rate=1e18, epochs=5), 0, "cpu")

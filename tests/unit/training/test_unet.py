@@ -1,4 +1,4 @@
-"""Shapes and size of the UNet, and what its bottleneck is."""
+"""Shapes, number of weights and connections of the UNet."""
 
 import pytest
 import torch
@@ -7,14 +7,14 @@ from umsam.training.unet import CHANNELS, UNet
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 48), (16, 80)])
-def test_shapes(height, width):
+def test_the_logits_have_the_size_of_the_slice_and_the_bottleneck_a_sixteenth(height, width):
     logits, bottleneck = UNet(classes=3).eval()(torch.rand(2, 1, height, width))
     assert logits.shape == (2, 3, height, width)
     assert bottleneck.shape == (2, 256, height // 16, width // 16)
 
 
-def test_number_of_weights_is_that_of_its_convolutions():
-    """Counted by hand from the widths: two convolutions a block, 1x1 before each upsampling."""
+def test_the_number_of_weights_is_that_of_the_convolutions():
+    """A count by hand: two convolutions per block, and a 1x1 convolution per upsampling."""
 
     def block(a, b):
         return 9 * a * b + 9 * b * b + 4 * b  # two 3x3 convolutions, two batch normalisations
@@ -28,7 +28,7 @@ def test_number_of_weights_is_that_of_its_convolutions():
 
 
 def test_the_logits_depend_on_the_bottleneck_and_on_every_level():
-    """Every parameter gets a gradient from the logits: no level is left unconnected."""
+    """Every parameter gets a gradient from the logits, so every level is connected."""
     unet = UNet()
     unet(torch.rand(2, 1, 64, 64))[0].square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in unet.parameters())

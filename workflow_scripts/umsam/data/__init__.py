@@ -1,1 +1,1 @@
-"""Volumes in and out: sample sheets, images and labels, intensities, phantoms, downloads."""
+"""Volumes and masks on disk: reading, checks, geometry, intensities, phantoms and downloads."""

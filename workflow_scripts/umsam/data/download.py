@@ -1,4 +1,4 @@
-"""Fetch a file: verified, and written whole or not at all."""
+"""Download a file, verify it, and write it completely or not at all."""
 
 import logging
 import time
@@ -14,69 +14,73 @@ from umsam.files import atomic_write
 log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
-TIMEOUT = 60  # seconds without an answer
+TIMEOUT = 60  # seconds without a response
 
 
-def download(url: str, target: str | Path, sha256: str | None, instead: str = "") -> None:
-    """Fetch `url` to `target`, unless the right file is there already.
-
-    Without a checksum (`sha256` None) a file that is there is trusted, and of a new one only the
-    length that the server announces is checked.
+def download(url: str, path: str | Path, sha256: str | None, alternative: str = "") -> None:
+    """Download `url` to `path`, unless the right file exists already.
 
     Parameters
     ----------
-    instead
-        What else the user can do when the file cannot be had; added to the message.
+    url
+        Address of the file.
+    path
+        Where to write the file. After a failure, it is as before.
+    sha256
+        Expected checksum. If it is None, an existing file is trusted, and only the length of a new
+        file is compared with the server's announcement.
+    alternative
+        Another remedy for the error messages.
 
     Raises
     ------
     InputError
-        The address does not answer, the connection is cut, or the content is not the expected one.
-        Nothing is left at `target` that was not there before.
+        The server does not respond, the connection is interrupted, or the content is unexpected.
     """
-    target = Path(target)
-    if target.is_file():
-        if sha256 is None or sha256_of(target) == sha256:
-            log.info("%s is there already", target)
+    path = Path(path)
+    if path.is_file():
+        if sha256 is None or sha256_of(path) == sha256:
+            log.info("%s exists already", path)
             return
-        log.warning("%s is there but its sha256 is not %s: fetched again", target, sha256)
-    remedy = f"Or download it by hand to {target}." + (f" {instead}" if instead else "")
+        log.warning("%s exists, but its sha256 is not %s: downloading it again", path, sha256)
+    remedy = f"Or download it by hand to {path}." + (f" {alternative}" if alternative else "")
     fetch = pooch.HTTPDownloader(
-        progressbar=_Progress(target.name),
+        progressbar=_Progress(path.name),
         chunk_size=CHUNK,
         timeout=TIMEOUT,
         headers={"Accept-Encoding": "identity"},
     )
-    with atomic_write(target) as temporary:
+    with atomic_write(path) as temporary:
         try:
             fetch(url, str(temporary), None)
         except requests.exceptions.HTTPError as error:
+            status = error.response
+            answer = f"{status.status_code} {status.reason}" if status is not None else error
             raise InputError(
-                f"{url}: the server answers {error.response.status_code} {error.response.reason}. "
-                f"The file may have moved; nothing was written. {remedy}"
+                f"{url}: the server responded {answer}. The file may have moved. {remedy}"
             ) from None
         except requests.exceptions.RequestException as error:
             cause = getattr(error.args[0], "reason", error) if error.args else error
             raise InputError(
-                f"{url}: the connection failed or was cut ({cause}). Nothing was written; try "
-                f"again once the address can be reached. {remedy}"
+                f"{url}: the connection failed or was cut ({cause}). Try again when the server is "
+                f"reachable. {remedy}"
             ) from None
-        found = sha256_of(temporary)
-        if sha256 is not None and found != sha256:
+        actual = sha256_of(temporary)
+        if sha256 is not None and actual != sha256:
             raise InputError(
-                f"{url}: not the expected file: sha256 expected {sha256}, got {found} "
-                f"({temporary.stat().st_size} bytes). It was not kept: a proxy may have answered "
-                f"in its place, or the file has changed at its source. {remedy}"
+                f"{url}: not the expected file: sha256 expected {sha256}, got {actual} "
+                f"({temporary.stat().st_size} bytes). A proxy may have sent another page, or the "
+                f"file has changed at its source. {remedy}"
             )
-    log.info("%s: %d bytes, sha256 %s", target, target.stat().st_size, found)
+    log.info("%s: %d bytes, sha256 %s", path, path.stat().st_size, actual)
 
 
 class _Progress:
-    """A progress bar, as pooch drives one, of log lines."""
+    """A progress bar for pooch that writes log lines."""
 
-    def __init__(self, name: str, every: float = 5.0) -> None:
+    def __init__(self, name: str, interval: float = 5.0) -> None:
         self.name = name
-        self.every = every
+        self.interval = interval
         self.total = 0
         self.done = 0
         self.last = time.perf_counter()
@@ -84,7 +88,7 @@ class _Progress:
     def update(self, size: int) -> None:
         self.done += size
         now = time.perf_counter()
-        if now - self.last >= self.every:
+        if now - self.last >= self.interval:
             of = f" of {self.total / 1e6:.0f}" if self.total else ""
             log.info("%s: %.0f%s MB", self.name, self.done / 1e6, of)
             self.last = now

@@ -1,7 +1,7 @@
-"""What ITK's NIfTI reader lets pass in silence: files cut short, and values that are not finite.
+"""Faults of NIfTI files that ITK's reader does not report: truncation and non-finite values.
 
-The reader fills what is missing of a compressed file and turns NaN and infinities into 0. Both are
-looked for here, in the bytes.
+The reader pads a truncated compressed file and converts NaN and infinities to 0. This module finds
+both in the bytes of the file.
 """
 
 import gzip
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-FLOATS = {16: "f4", 64: "f8"}  # NIfTI's codes of real floating-point types
+FLOAT_TYPES = {16: "f4", 64: "f8"}  # NIfTI code -> NumPy type
 
 
-def nifti_fault(path: Path) -> str | None:
-    """What is wrong with the bytes of a ``.nii`` or ``.nii.gz`` file, in words; None if nothing."""
+def find_nifti_fault(path: Path) -> str | None:
+    """Describe the fault in the bytes of a ``.nii`` or ``.nii.gz`` file; None if there is none."""
     try:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
@@ -23,7 +23,7 @@ def nifti_fault(path: Path) -> str | None:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         return f"damaged or cut short: {error}"
     if len(data) < 348:
-        return f"cut short: {len(data)} bytes are no NIfTI header"
+        return f"cut short: {len(data)} bytes are less than a NIfTI header"
     for order in "<>":
         (header_size,) = struct.unpack_from(f"{order}i", data, 0)
         if header_size == 348:  # NIfTI-1
@@ -38,15 +38,15 @@ def nifti_fault(path: Path) -> str | None:
             continue
         break
     else:
-        return "not NIfTI: its header has neither known size"
+        return "not NIfTI: the header size is neither 348 nor 540"
 
     voxels = int(np.prod([max(size, 1) for size in sizes[1 : 1 + sizes[0]]], dtype=np.int64))
     missing = start + voxels * bits // 8 - len(data)
     if missing > 0:
         return f"cut short: {missing} bytes of its {voxels} voxels are missing"
-    if code in FLOATS:
-        values = np.frombuffer(data, f"{order}{FLOATS[code]}", voxels, start)
-        bad = voxels - int(np.count_nonzero(np.isfinite(values)))
-        if bad:
-            return f"{bad} of {voxels} voxels are not finite (NaN or infinite)"
+    if code in FLOAT_TYPES:
+        values = np.frombuffer(data, f"{order}{FLOAT_TYPES[code]}", voxels, start)
+        count = voxels - int(np.count_nonzero(np.isfinite(values)))
+        if count:
+            return f"{count} of {voxels} voxels are not finite (NaN or infinite)"
     return None

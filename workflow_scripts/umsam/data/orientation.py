@@ -13,7 +13,7 @@ AXIS = {"L": "x", "R": "x", "A": "y", "P": "y", "S": "z", "I": "z"}  # of the pa
 
 
 def read_orientation(path: str | Path) -> str:
-    """The directions of a volume's axes x, y and z, as letters such as LPS; from the header."""
+    """Read the directions of a volume's axes x, y and z as letters such as LPS, from the header."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -39,8 +39,9 @@ def warn_of_mirrored_volumes(paths: Iterable[str | Path]) -> None:
     mirrored = count_mirrored(map(read_orientation, paths))
     if mirrored:
         log.warning(
-            "WARNING: some volumes are stored as mirror images of others (%s), but the x and y bounds "
-            "of shape_priors and clustering.position_weight refer to positions in the stored slice. "
-            "Store all volumes in the same orientation, for example with SimpleITK.DICOMOrient.",
+            "WARNING: some volumes are stored as mirror images of others (%s), but the x and y "
+            "bounds of shape_priors and clustering.position_weight refer to positions in the "
+            "stored slice. Store all volumes in the same orientation, for example with "
+            "SimpleITK.DICOMOrient.",
             ", ".join(f"{count} {name}" for name, count in mirrored.items()),
         )

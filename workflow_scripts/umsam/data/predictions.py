@@ -1,4 +1,4 @@
-"""What every method leaves of a volume: the mask and, beside it, what it took."""
+"""The output of every method for a volume: the mask, and a JSON file with the run time."""
 
 import json
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from umsam.files import atomic_write
 
 
 class PredictionFiles(Protocol):
-    """Paths of the mask and of its JSON."""
+    """Paths of the mask and of its JSON file."""
 
     mask: str
     time: str
@@ -19,15 +19,26 @@ class PredictionFiles(Protocol):
 
 def write_prediction(
     files: PredictionFiles,
-    mask: NDArray[np.bool_],
+    mask: NDArray[np.bool_ | np.uint8],
     like: Volume,
     seconds: float,
     **details: Any,
 ) -> None:
-    """Write a mask [Z, Y, X] with the geometry of `like`, and its seconds and details as JSON.
+    """Write a mask and, as JSON, its run time and details.
 
-    `seconds` are those of the method on this volume: without the start of the program, the reading
-    of files and the loading of weights.
+    Parameters
+    ----------
+    files
+        Paths of both outputs.
+    mask
+        [Z, Y, X].
+    like
+        The volume whose geometry the mask gets.
+    seconds
+        Run time of the method on this volume, without program start, reading of files and loading
+        of weights.
+    **details
+        Further entries of the JSON file.
     """
     with atomic_write(files.time) as path:
         path.write_text(json.dumps({"seconds": round(seconds, 4), **details}) + "\n")

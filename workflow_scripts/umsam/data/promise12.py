@@ -1,7 +1,7 @@
-"""PROMISE12 as it unzips: which cases are labelled, and the split that follows.
+"""PROMISE12: unzip its archives, find its cases, and choose the split.
 
-The data set has 50 training, 30 test and 20 live-challenge cases, each a folder of
-``CaseNN.mhd/.raw`` and, where it is public, ``CaseNN_segmentation.mhd/.raw``.
+The data set has folders of 50 training, 30 test and 20 live-challenge cases. A case is
+``CaseNN.mhd/.raw`` and, if its label is public, ``CaseNN_segmentation.mhd/.raw``.
 """
 
 import re
@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 
 from umsam.errors import InputError
-from umsam.files import atomic_write, atomic_directory
+from umsam.files import atomic_directory, atomic_write
 
-# Folder, name of its cases, split in the paper.
+# Folder, prefix of its case names, split in the paper.
 PARTS = (
     ("training_data", "training", "train"),
     ("test_data", "test", "test"),
     ("livechallenge_test_data", "live", "val"),
 )
-FALLBACK_SHARES = (0.7, 0.1, 0.2)  # 35 train, 5 val, 10 test of 50
+FALLBACK_FRACTIONS = (0.7, 0.1, 0.2)  # train, val, test: 35, 5 and 10 of 50
 IMAGE = re.compile(r"Case(\d+)\.mhd", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A case found on disk; paths are relative to the root, `label` is None where there is none."""
+    """A case on disk; paths are relative to the root, and `label` is None if there is none."""
 
     name: str
     image: str
@@ -36,12 +36,12 @@ class Case:
 
 
 def find_cases(root: str | Path) -> list[Case]:
-    """The cases under `root`, with the paper's split.
+    """Find the cases under `root` and assign the paper's split.
 
     Raises
     ------
     InputError
-        No case in ``root/training_data``.
+        ``root/training_data`` holds no case.
     """
     root = Path(root)
     cases = []
@@ -61,8 +61,8 @@ def find_cases(root: str | Path) -> list[Case]:
                 )
     if not any(case.split == "train" for case in cases):
         raise InputError(
-            f"{root}/training_data: no CaseNN.mhd in it. Expected PROMISE12 as it unzips: the "
-            "folders training_data, test_data and livechallenge_test_data, each with CaseNN.mhd, "
+            f"{root}/training_data: no CaseNN.mhd found. PROMISE12 unzips to the folders "
+            "training_data, test_data and livechallenge_test_data, each with CaseNN.mhd, "
             "CaseNN.raw and CaseNN_segmentation.mhd/.raw. Set data_root (or UMSAM_DATA_ROOT) to "
             "the folder that holds them, or unset it to download them."
         )
@@ -70,10 +70,22 @@ def find_cases(root: str | Path) -> list[Case]:
 
 
 def split_cases(cases: Sequence[Case], seed: int = 0) -> tuple[list[Case], str]:
-    """The cases to use with their split, and a sentence that says which split it is and why.
+    """Choose the split: the paper's if all its cases are labelled, otherwise a random one.
 
-    The paper's (50 train, 30 test, 20 live challenge for validation) where every test and live
-    case has its segmentation; else a seeded 70/10/20 % of the labelled training cases.
+    The random split divides the labelled training cases into 70 % for training, 10 % for validation
+    and 20 % for testing.
+
+    Parameters
+    ----------
+    cases
+        From `find_cases`.
+    seed
+        Seed of the random split.
+
+    Returns
+    -------
+    cases, description
+        The cases to use with their split, and a sentence that names the split and the reason.
     """
     counts = []
     complete = True
@@ -82,24 +94,26 @@ def split_cases(cases: Sequence[Case], seed: int = 0) -> tuple[list[Case], str]:
         labelled = sum(case.label is not None for case in part)
         complete &= bool(part) and labelled == len(part)
         counts.append(f"{labelled} of {len(part)} {prefix} cases")
-    found = f"{' and '.join(counts)} have a segmentation"
+    labelled_cases = f"{' and '.join(counts)} have a segmentation"
     if complete:
-        return list(cases), f"PROMISE12, the paper's split ({found}): {_sizes(cases)}."
+        return list(
+            cases
+        ), f"PROMISE12, the paper's split ({labelled_cases}): {_describe_sizes(cases)}."
 
     pool = [case for case in cases if case.split == "train" and case.label is not None]
-    n_val, n_test = (round(share * len(pool)) for share in FALLBACK_SHARES[1:])
+    n_val, n_test = (round(fraction * len(pool)) for fraction in FALLBACK_FRACTIONS[1:])
     splits = ["val"] * n_val + ["test"] * n_test + ["train"] * (len(pool) - n_val - n_test)
     order = np.random.default_rng(seed).permutation(len(pool))
     drawn = {pool[index].name: split for index, split in zip(order, splits, strict=True)}
     used = [Case(case.name, case.image, case.label, drawn[case.name]) for case in pool]
     return used, (
-        f"PROMISE12, NOT the paper's split ({found}): drawn from the labelled training cases with "
-        f"seed {seed}: {_sizes(used)}. Figures on it do not compare with the paper's."
+        f"PROMISE12, NOT the paper's split ({labelled_cases}): labelled training cases drawn with "
+        f"seed {seed}: {_describe_sizes(used)}. Results are not comparable with the paper's."
     )
 
 
 def write_sheet(path: str | Path, cases: Sequence[Case]) -> None:
-    """Write the sample sheet of the cases; its paths are relative to the data root."""
+    """Write the sample sheet of the cases, with paths relative to the data root."""
     rows = ["case\timage\tlabel\tsplit"]
     rows += [f"{case.name}\t{case.image}\t{case.label or ''}\t{case.split}" for case in cases]
     with atomic_write(path) as temporary:
@@ -107,14 +121,14 @@ def write_sheet(path: str | Path, cases: Sequence[Case]) -> None:
 
 
 def unpack(archive: str | Path, folder: str | Path) -> None:
-    """Unzip an archive to `folder`, all of it or nothing.
+    """Unzip an archive to `folder`, completely or not at all.
 
-    A single folder at the archive's top, whatever its name, is left out of the paths.
+    If the archive holds a single top folder, its name is removed from the paths.
 
     Raises
     ------
     InputError
-        The archive is damaged, or a member's path leads out of the folder.
+        The archive is damaged, or the path of a member leads out of the folder.
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
@@ -122,7 +136,10 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
             files = [info for info in files if not info.filename.startswith("__MACOSX/")]
             for info in files:
                 if ".." in Path(info.filename).parts or Path(info.filename).is_absolute():
-                    raise InputError(f"{archive}: its member {info.filename!r} leads out of it.")
+                    raise InputError(
+                        f"{archive}: the path of its member {info.filename!r} leads out of the "
+                        "folder. Delete the archive and run the workflow again to download it."
+                    )
             tops = {Path(info.filename).parts[0] for info in files}
             nested = all(len(Path(info.filename).parts) > 1 for info in files)
             with atomic_directory(folder) as temporary:
@@ -132,11 +149,12 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
                     zipped.extract(info, temporary)
     except (zipfile.BadZipFile, EOFError) as error:
         raise InputError(
-            f"{archive}: not a complete zip file ({error}). Delete it and run again."
+            f"{archive}: not a complete zip file ({error}). Delete it and run the workflow again "
+            "to download it."
         ) from None
 
 
-def _sizes(cases: Sequence[Case]) -> str:
+def _describe_sizes(cases: Sequence[Case]) -> str:
     count = {
         split: sum(case.split == split for case in cases) for split in ("train", "val", "test")
     }

@@ -1,11 +1,11 @@
-"""Pseudo-labels learnt once more, by networks that did not see the volume's own.
+"""Refined labels: decoders that learn from the pseudo-labels of the other volumes.
 
-On some slices the ROI of eq. 5 is a part of the target, or another thing, or there is none. What is
-wrong so differs from volume to volume, while the target looks alike to SAM in all. So the training
-volumes are dealt into folds, a small decoder of SAM's embedding learns from the pseudo-labels of
-the other folds where the target is, and labels the fold. Labels that come from outside the fold
-are what confident learning (Northcutt et al., JAIR 2021) finds wrong labels with; here they replace
-them. The paper has no such step.
+On some slices the ROI of eq. 5 covers only a part of the target or another structure, or there is
+no ROI. Such errors differ from volume to volume, whereas the target looks alike to SAM in all of
+them. The training volumes are therefore divided into folds. For each fold, a small decoder of SAM's
+embedding learns from the pseudo-labels of the other folds and labels the fold. Confident learning
+(Northcutt et al., JAIR 2021) uses such out-of-fold predictions to find wrong labels; here they
+replace all labels. The paper has no such step.
 """
 
 import math
@@ -17,99 +17,49 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from umsam.data.volumes import Volume, read_volume
+from umsam.data.field_of_view import View
 from umsam.errors import InputError
 from umsam.jobs import progress
 from umsam.postprocessing import smooth_z
-from umsam.data.field_of_view import View, view_of
-from umsam.pseudo_labels.roi_features import in_square, pixels_in_patches
+from umsam.refinement.decoder import Decoder, build_decoder, enlarge
+from umsam.refinement.decoder_input import DecoderInput
 
 FOLDS = 6
-ROUNDS = 2  # of dealing: every volume is labelled by the mean of so many decoders
-WIDTH = 16
-DROPOUT = 0.3
-LEAST_SIDE = 96
+ROUNDS = 2  # each volume is labelled by the mean of so many decoders
 STEPS = 300
-BATCH = 8  # slices
+BATCH_SIZE = 8  # slices
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 GAMMA = 0.3  # intensities are raised to a random power between exp(-GAMMA) and exp(GAMMA)
 
-
-@dataclass(frozen=True)
-class SeenVolume:
-    """What there is of one volume: SAM's features [Z, D, h, w], the image [Z, side, side].
-
-    Both cover the square that SAM saw of a slice; the image is nan where a cell's centre is not in
-    the view, for SAM pads at the right or bottom. `side` is that of `grid_side`, `step` the
-    distance of slices in mm.
-    """
-
-    features: NDArray[np.floating]  # memory-mapped
-    image: NDArray[np.float32]
-    step: float
-
-    @property
-    def inside(self) -> NDArray[np.bool_]:
-        """The cells whose centre is in the view, [Z, side, side]."""
-        return ~np.isnan(self.image)
-
-
-class Decoder(nn.Module):
-    """SAM's features [B, D, h, w] and the image [B, S, S] in, log odds of the target [B, S, S] out.
-
-    SAM's embedding tells what is where, but its cells are coarse; the image has the edges.
-    """
-
-    def __init__(self, dimension: int) -> None:
-        super().__init__()
-        self.embedding = nn.Sequential(
-            nn.BatchNorm2d(dimension, affine=False),
-            nn.Conv2d(dimension, WIDTH, 1),
-            nn.ReLU(),
-            nn.Dropout2d(DROPOUT),
-        )
-        self.edges = nn.Sequential(_convolution(1, 8), _convolution(8, 8))
-        self.coarse = nn.Sequential(nn.MaxPool2d(2), _convolution(8, 16))
-        self.join_coarse = _convolution(WIDTH + 16, WIDTH)
-        self.join_edges = _convolution(WIDTH + 8, 16)
-        self.head = nn.Conv2d(16, 1, 1)
-
-    def forward(self, features: Tensor, image: Tensor) -> Tensor:
-        image = image.nan_to_num()[:, None].contiguous(memory_format=torch.channels_last)
-        edges = self.edges(image)
-        coarse = self.coarse(edges)
-        x = _enlarged(self.embedding(features), coarse.shape[-2:])
-        x = self.join_coarse(torch.cat([x, coarse], dim=1))
-        x = self.join_edges(torch.cat([_enlarged(x, edges.shape[-2:]), edges], dim=1))
-        return self.head(x)[:, 0]
+Shares = Mapping[str, NDArray[np.float32]]
+"""Case -> the fraction of each cell that its label covers, [Z, side, side]."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A decoder and the cases that it has learnt from."""
+    """A decoder and the cases that it was trained on."""
 
     decoder: Decoder
-    learnt_from: list[str]
+    training_cases: list[str]
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """What labels volumes anew.
+    """The fitted decoders and the threshold that turns their logits into labels.
 
     Attributes
     ----------
     members
-        The decoders, each with what it has seen.
+        The decoders.
     threshold
-        The log odds from which a cell counts.
+        The smallest logit of a cell that belongs to the target.
     smooth_z
-        Deviation in mm of the Gaussian mean of log odds over slices; 0: none.
+        Standard deviation in mm of a Gaussian over the logits of neighbouring slices; 0 for none.
     agreement
-        DSC of the refined with the given labels, over all cells of the training volumes: how much
-        of what the labels of a volume show can be told from those of the others.
+        DSC of the refined labels and the pseudo-labels over all cells of the training volumes. It
+        measures how well the labels of the other volumes predict those of a volume.
     """
 
     members: list[Member]
@@ -117,97 +67,67 @@ class Refinement:
     smooth_z: float
     agreement: float
 
-    def odds(self, case: str, volume: SeenVolume) -> NDArray[np.float32]:
-        """`log_odds` by its members."""
-        return log_odds(self.members, case, volume, self.smooth_z)
+    def predict_logits(self, case: str, volume: DecoderInput) -> NDArray[np.float32]:
+        """Predict the logits of a volume's cells, see `mean_logits`."""
+        return mean_logits(self.members, case, volume, self.smooth_z)
 
     def save(self, path: str | Path) -> None:
         """Write tensors and plain values, readable with ``weights_only=True``."""
-        members = [(m.decoder.state_dict(), m.learnt_from) for m in self.members]
+        members = [
+            {"decoder": member.decoder.state_dict(), "training_cases": member.training_cases}
+            for member in self.members
+        ]
         torch.save({**vars(self), "members": members}, path)
 
 
 def load_refinement(path: str | Path) -> Refinement:
-    """What `Refinement.save` wrote, on the CPU."""
-    read = torch.load(path, map_location="cpu", weights_only=True)
+    """Load the file that `Refinement.save` wrote, on the CPU."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
     members = []
-    for weights, learnt_from in read["members"]:
-        decoder = Decoder(len(weights["embedding.0.running_mean"]))
-        decoder.to(memory_format=torch.channels_last)
+    for member in state["members"]:
+        weights = member["decoder"]
+        decoder = build_decoder(len(weights["embedding.0.running_mean"]))
         decoder.load_state_dict(weights)
-        members.append(Member(decoder.eval(), learnt_from))
-    return Refinement(**{**read, "members": members})
+        members.append(Member(decoder.eval(), member["training_cases"]))
+    return Refinement(**{**state, "members": members})
 
 
-def grid_side(cells: int) -> int:
-    """Cells along a side of the decoders' grid, where SAM's embedding has `cells`."""
-    return max(LEAST_SIDE, 2 * cells)
+def draw_folds(cases: Sequence[str], seed: int) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield the cases to learn from and the cases to label for each of `ROUNDS` x `FOLDS` decoders.
 
-
-def means_of_cells(slices: NDArray, view: View, cells: int) -> NDArray[np.float32]:
-    """Mean of each cell of a grid over what SAM saw of slices: [Z, H, W] to [Z, cells, cells].
-
-    Of the cell's part in the view; nan where its centre is outside. The mean of a mask is the
-    share of a cell that is in it.
-    """
-    seen = in_square(slices[:, *view.window])
-    side = seen.shape[-1]
-    of_view = in_square(np.ones((1, view.height, view.width), bool))
-    area = pixels_in_patches(of_view, cells, cells)
-    centres = (np.arange(cells) + 0.5) * (side / cells)
-    inside = (centres[:, None] < view.height) & (centres < view.width)
-    means = pixels_in_patches(seen, cells, cells) / np.where(inside, area, 1)
-    return np.where(inside, means, np.nan).astype(np.float32)
-
-
-def read_seen(
-    volume: str | Path, features: str | Path, side: float | None
-) -> tuple[Volume, View, SeenVolume]:
-    """A volume, what SAM saw of its slices (`view_of` with `side`), and it as the decoders take it.
-
-    The features [Z, D, h, w] of the view are memory-mapped.
-    """
-    read = read_volume(volume)
-    view = view_of(read.array.shape[1:], read.spacing[1:], side)
-    cells = np.load(features, mmap_mode="r")
-    image = means_of_cells(read.array, view, grid_side(cells.shape[-1]))
-    return read, view, SeenVolume(cells, image, read.spacing[0])
-
-
-def folds(cases: Sequence[str], seed: int) -> Iterator[tuple[list[str], list[str]]]:
-    """The cases to learn from and those to label, for each of `ROUNDS` x `FOLDS` decoders.
-
-    In each round every case is labelled once. With fewer cases than folds each is its own fold.
+    Each round labels every case once. If there are fewer cases than folds, each case is a fold.
     """
     rng = np.random.default_rng(seed)
     number = min(FOLDS, len(cases))
     for _ in range(ROUNDS):
         order = [cases[i] for i in rng.permutation(len(cases))]
         for first in range(number):
-            labelled = order[first::number]
-            yield [case for case in order if case not in labelled], labelled
+            fold = order[first::number]
+            yield [case for case in order if case not in fold], fold
 
 
 def refine(
-    volumes: Mapping[str, SeenVolume],
-    shares: Mapping[str, NDArray[np.float32]],
-    seed: int,
-    smooth: float = 0.0,
+    volumes: Mapping[str, DecoderInput], shares: Shares, seed: int, smooth: float = 0.0
 ) -> Refinement:
-    """Fit the decoders to the training volumes, by case, and the threshold.
+    """Fit the decoders and the threshold to the training volumes.
 
-    At the threshold the refined labels cover as much, over all volumes, as the labels they are
-    learnt from: decoders that are unsure of a border would else draw it too narrow.
+    At the threshold, the refined labels cover the same fraction of all volumes as the labels that
+    the decoders learn from. Otherwise decoders that are unsure of a border would draw it too
+    narrow.
 
-    With `smooth` the decoders are fitted twice, then to what the first ones have found: it knows of
-    the neighbouring slices, which the pseudo-labels do not.
+    With `smooth`, the decoders are fitted twice. The second time they learn from the thresholded,
+    smoothed predictions of the first, which use the neighbouring slices.
 
     Parameters
     ----------
+    volumes
+        Case -> input of the decoders.
     shares
-        The share of each cell that is in the volume's pseudo-label, [Z, side, side].
+        Case -> fraction of each cell that the pseudo-label covers, [Z, side, side].
+    seed
+        Seed of the folds, the initial weights and the order of the slices.
     smooth
-        Deviation in mm of the Gaussian mean of log odds over slices; 0: none.
+        Standard deviation in mm of a Gaussian over the logits of neighbouring slices; 0 for none.
 
     Raises
     ------
@@ -216,57 +136,57 @@ def refine(
     """
     if len(volumes) < 2:
         raise InputError(
-            "training.targets: refined_labels are learnt from other volumes than the one that they "
-            f"are for, and the training split has {len(volumes)}. Add some to the sample sheet, or "
-            "set training.targets to pseudo_labels."
+            "training.label_source: refined_labels of a volume are learned from the other training "
+            f"volumes, and the training split has {len(volumes)}. Add volumes with split train to "
+            "the sample sheet, or set training.label_source to pseudo_labels."
         )
     inside = {case: volume.inside for case, volume in volumes.items()}
     share = np.concatenate([shares[case][inside[case]] for case in volumes])
-    wanted, learnt = float(share.mean(dtype=float)), shares
+    covered_fraction, labels = float(share.mean(dtype=float)), shares
     for _ in range(2 if smooth else 1):
-        members = fit_members(volumes, learnt, seed)
-        odds = {case: log_odds(members, case, volumes[case], smooth) for case in volumes}
-        all_odds = np.concatenate([odds[case][inside[case]] for case in volumes])
-        threshold = float(np.quantile(all_odds, 1 - wanted)) if wanted else math.inf
-        learnt = {case: (odds[case] >= threshold).astype(np.float32) for case in volumes}
-    found = all_odds >= threshold
-    either = share.sum(dtype=float) + np.count_nonzero(found)
-    agreement = float(2 * share[found].sum(dtype=float) / max(1.0, either))
+        members = fit_members(volumes, labels, seed)
+        logits = {case: mean_logits(members, case, volumes[case], smooth) for case in volumes}
+        all_logits = np.concatenate([logits[case][inside[case]] for case in volumes])
+        threshold = math.inf
+        if covered_fraction:
+            threshold = float(np.quantile(all_logits, 1 - covered_fraction))
+        labels = {case: (logits[case] >= threshold).astype(np.float32) for case in volumes}
+    refined = all_logits >= threshold
+    total = share.sum(dtype=float) + np.count_nonzero(refined)
+    agreement = float(2 * share[refined].sum(dtype=float) / max(1.0, total))
     return Refinement(members, threshold, smooth, agreement)
 
 
-def fit_members(
-    volumes: Mapping[str, SeenVolume], shares: Mapping[str, NDArray[np.float32]], seed: int
-) -> list[Member]:
-    """A decoder for each of `folds`. PyTorch's global generator is left as it was."""
-    members, dealt = [], list(folds(list(volumes), seed))
+def fit_members(volumes: Mapping[str, DecoderInput], shares: Shares, seed: int) -> list[Member]:
+    """Fit a decoder for each of `draw_folds`; PyTorch's global generator keeps its state."""
+    members, folds = [], list(draw_folds(list(volumes), seed))
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        for others, _ in progress(dealt, len(dealt), "decoders"):
+        for others, _ in progress(folds, len(folds), "decoders"):
             decoder = fit_decoder([(volumes[case], shares[case]) for case in others])
             members.append(Member(decoder, others))
     return members
 
 
-def fit_decoder(volumes: Sequence[tuple[SeenVolume, NDArray[np.float32]]]) -> Decoder:
-    """Learn from volumes and the shares of their cells that are labelled; in evaluation mode.
+def fit_decoder(volumes: Sequence[tuple[DecoderInput, NDArray[np.float32]]]) -> Decoder:
+    """Fit a decoder to volumes and the labelled fraction of their cells.
 
-    Slices are read as they are drawn, from PyTorch's global generator.
+    PyTorch's global generator draws the slices, which are read when they are drawn. The decoder is
+    returned in evaluation mode.
     """
-    decoder = Decoder(volumes[0][0].features.shape[1]).train()
-    decoder.to(memory_format=torch.channels_last)
+    decoder = build_decoder(volumes[0][0].features.shape[1]).train()
     optimizer = torch.optim.AdamW(decoder.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, STEPS)
     slices = [(*pair, z) for pair in volumes for z in range(len(pair[1]))]
     for _ in range(STEPS):
-        drawn = [slices[i] for i in torch.randint(len(slices), (BATCH,)).tolist()]
-        features = np.stack([volume.features[z] for volume, _, z in drawn]).astype(np.float32)
-        image = torch.from_numpy(np.stack([volume.image[z] for volume, _, z in drawn]))
-        share = torch.from_numpy(np.stack([share[z] for _, share, z in drawn]))
-        power = torch.exp(GAMMA * (2 * torch.rand(BATCH, 1, 1) - 1))
-        odds = decoder(torch.from_numpy(features), image.clamp(min=0) ** power)
+        batch = [slices[i] for i in torch.randint(len(slices), (BATCH_SIZE,)).tolist()]
+        features = np.stack([volume.features[z] for volume, _, z in batch]).astype(np.float32)
+        image = torch.from_numpy(np.stack([volume.image[z] for volume, _, z in batch]))
+        share = torch.from_numpy(np.stack([share[z] for _, share, z in batch]))
+        power = torch.exp(GAMMA * (2 * torch.rand(BATCH_SIZE, 1, 1) - 1))
+        logits = decoder(torch.from_numpy(features), image.clamp(min=0) ** power)
         inside = ~image.isnan()
-        loss = F.binary_cross_entropy_with_logits(odds[inside], share[inside])
+        loss = F.binary_cross_entropy_with_logits(logits[inside], share[inside])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -275,45 +195,60 @@ def fit_decoder(volumes: Sequence[tuple[SeenVolume, NDArray[np.float32]]]) -> De
 
 
 @torch.inference_mode()
-def log_odds(
-    members: Sequence[Member], case: str, volume: SeenVolume, smooth: float = 0.0
+def mean_logits(
+    members: Sequence[Member], case: str, volume: DecoderInput, smooth: float = 0.0
 ) -> NDArray[np.float32]:
-    """Of each cell of the decoders' grid: [Z, side, side], the mean over decoders.
+    """Average the decoders' logits of each cell.
 
-    Those that have learnt from the case have no say; for a case that none has learnt from, all do.
-    With `smooth` the Gaussian mean over slices, of so many mm.
+    Only decoders that were not trained on the case contribute; for a new case, all contribute.
+
+    Parameters
+    ----------
+    members
+        The decoders.
+    case
+        Name of the volume.
+    volume
+        Input of the decoders.
+    smooth
+        Standard deviation in mm of a Gaussian over the logits of neighbouring slices; 0 for none.
+
+    Returns
+    -------
+    Logits [Z, side, side].
     """
-    unbiased = [member.decoder for member in members if case not in member.learnt_from]
+    unbiased = [member.decoder for member in members if case not in member.training_cases]
     result = np.zeros_like(volume.image)
     for z in range(len(result)):
         features = torch.from_numpy(np.asarray(volume.features[z : z + 1], np.float32))
         image = torch.from_numpy(volume.image[z : z + 1])
-        odds = torch.cat([decoder(features, image) for decoder in unbiased])
-        result[z] = odds.mean(dim=0).numpy()
-    return smooth_z(result, smooth, volume.step)
+        logits = torch.cat([decoder(features, image) for decoder in unbiased])
+        result[z] = logits.mean(dim=0).numpy()
+    return smooth_z(result, smooth, volume.spacing)
 
 
-def refined_label(
-    odds: NDArray[np.float32], threshold: float, shape: tuple[int, int], view: View
+def threshold_logits(
+    logits: NDArray[np.float32], threshold: float, shape: tuple[int, int], view: View
 ) -> NDArray[np.uint8]:
-    """Pixels [Z, *shape] whose log odds, between those of the cells, reach the threshold.
+    """Turn the logits of cells into a label of pixels.
 
-    Outside of the view none does.
+    Parameters
+    ----------
+    logits
+        Logits of the cells [Z, side, side]; interpolated to pixels.
+    threshold
+        The smallest logit of the target.
+    shape
+        Height and width of the slices in pixels.
+    view
+        The part of a slice that SAM saw; the label is empty outside it.
+
+    Returns
+    -------
+    The label, uint8 [Z, *shape].
     """
     side = max(view.height, view.width)
-    enlarged = _enlarged(torch.from_numpy(odds)[:, None], (side, side))
-    label = np.zeros((len(odds), *shape), np.uint8)
+    enlarged = enlarge(torch.from_numpy(logits)[:, None], (side, side))
+    label = np.zeros((len(logits), *shape), np.uint8)
     label[:, *view.window] = enlarged[:, 0, : view.height, : view.width].numpy() >= threshold
     return label
-
-
-def _convolution(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )
-
-
-def _enlarged(x: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)

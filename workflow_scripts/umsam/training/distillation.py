@@ -1,39 +1,39 @@
 """The losses of the triple knowledge distillation (eq. 6-9).
 
-All sums are taken in float32 at least, whatever the features' type.
+All sums use float32 or better, whatever the type of the features.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EPSILON = 1e-6  # of a class's total weight in eq. 7: an absent class has a prototype near zero
-SMOOTH = 1e-5  # of the Dice loss
+EPSILON = 1e-6  # added to a class's total weight in eq. 7: an absent class gets a prototype near 0
+SMOOTH = 1e-5  # smoothing term of the Dice loss
 
 
-def pseudo_label_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and Dice loss, whose sum is the pseudo-label distillation (eq. 6).
+def pseudo_label_losses(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute cross-entropy and Dice loss; their sum is the pseudo-label distillation (eq. 6).
 
     Parameters
     ----------
     logits
         [B, C, H, W].
-    target
+    label
         Class indices [B, H, W].
 
     Returns
     -------
     cross_entropy, dice
-        Scalars. Cross-entropy is the mean over all pixels; Dice sums over the whole batch and is
-        the mean over the classes, background included.
+        Scalars. The cross-entropy is the mean over all pixels. The Dice loss uses sums over the
+        whole batch and is the mean over the classes, including the background.
     """
     logits = _at_least_float32(logits)
-    target = target.long()
+    label = label.long()
     log_p = F.log_softmax(logits, dim=1)
-    cross_entropy = F.nll_loss(log_p, target)
+    cross_entropy = F.nll_loss(log_p, label)
 
     p = log_p.exp()
-    y = F.one_hot(target, logits.shape[1]).movedim(-1, 1).to(p.dtype)
+    y = F.one_hot(label, logits.shape[1]).movedim(-1, 1).to(p.dtype)
     overlap = (p * y).sum(dim=(0, 2, 3))
     total = (p + y).sum(dim=(0, 2, 3))
     dice = (2 * overlap + SMOOTH) / (total + SMOOTH)
@@ -41,7 +41,7 @@ def pseudo_label_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]
 
 
 def prototypes(features: Tensor, weights: Tensor, valid: Tensor) -> Tensor:
-    """Mean feature of each class over the whole batch, weighted by its probability (eq. 7).
+    """Average the features of the batch for each class, weighted by its probability (eq. 7).
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def prototypes(features: Tensor, weights: Tensor, valid: Tensor) -> Tensor:
     weights
         Probabilities [B, C, h, w] on the same grid.
     valid
-        Bool [B, h, w]: the places that count. Features elsewhere may hold anything finite.
+        The places that count, bool [B, h, w]. Features elsewhere may have any finite value.
 
     Returns
     -------
@@ -70,39 +70,40 @@ def student_and_teacher_prototypes(
     valid: Tensor,
     detach_teacher_weights: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The prototypes g of the UNet and g' of SAM under the UNet's own soft prediction (eq. 7).
+    """Compute the prototypes g of the UNet and g' of SAM under the UNet's prediction (eq. 7).
 
     Parameters
     ----------
     logits
-        [B, C, H, W]; their softmax P is area-pooled to the features' grid.
+        [B, C, H, W]; their softmax P is average-pooled to the grid of the features.
     student, teacher
         Features of the UNet's bottleneck and of SAM at the same places, [B, D, h, w].
     valid
-        Bool [B, h, w], see `prototypes`.
+        See `prototypes`.
     detach_teacher_weights
-        Taken literally, eq. 7 lets a gradient reach P through g' too; True stops it, so that SAM's
-        prototypes are mere targets.
+        Literally, eq. 7 lets a gradient reach P through g' as well. True stops this gradient, so
+        that SAM's prototypes are constants.
     """
-    p = F.adaptive_avg_pool2d(_at_least_float32(logits).softmax(dim=1), student.shape[-2:])
+    height, width = student.shape[-2:]
+    p = F.adaptive_avg_pool2d(_at_least_float32(logits).softmax(dim=1), (height, width))
     p_teacher = p.detach() if detach_teacher_weights else p
     return prototypes(student, p, valid), prototypes(teacher, p_teacher, valid)
 
 
-def class_feature_loss(g: Tensor, g_teacher: Tensor, unit: float = 1.0) -> Tensor:
-    """Class-level feature distillation (eq. 7): squared distances of prototypes [C, D].
+def class_feature_loss(g: Tensor, g_teacher: Tensor, scale: float = 1.0) -> Tensor:
+    """Compute the class-level feature distillation (eq. 7).
 
-    Summed over classes and channels alike; the paper's weights of this term rest on that, and on
-    the size of SAM's features. `unit` brings those of another model to that size: distances are
-    multiplied by it before they are squared.
+    The squared distances of the prototypes [C, D] are summed over classes and channels. The weights
+    in the paper assume this sum and the scale of the features of Meta's SAM. `scale` multiplies the
+    distances, so that the features of another model reach the same scale.
     """
-    return unit**2 * (g - g_teacher).square().sum()
+    return scale**2 * (g - g_teacher).square().sum()
 
 
 def class_contrastive_loss(g: Tensor, g_teacher: Tensor, tau: float) -> Tensor:
-    """Class-level contrastive distillation (eq. 8): InfoNCE over cosine similarities.
+    """Compute the class-level contrastive distillation (eq. 8), InfoNCE over cosine similarities.
 
-    For each class the positive pair is (g^c, g'^c); the negatives are (g^c, g'^j) and (g^c, g^j)
+    The positive pair of class c is (g^c, g'^c). The negative pairs are (g^c, g'^j) and (g^c, g^j)
     for the other classes j. `g` and `g_teacher` are prototypes [C, D]; `tau` is the temperature.
     """
     g, g_teacher = F.normalize(g, dim=1), F.normalize(g_teacher, dim=1)

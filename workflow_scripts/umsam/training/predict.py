@@ -1,37 +1,13 @@
 """Segment whole volumes with a trained UNet."""
 
-from pathlib import Path
-from pickle import UnpicklingError
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umsam.errors import InputError
 from umsam.postprocessing import smooth_z
 from umsam.training.unet import STRIDE, UNet
-
-
-def load_unet(path: str | Path, device: str) -> UNet:
-    """Read a checkpoint of the training, in evaluation mode.
-
-    Raises
-    ------
-    InputError
-        The file is not such a checkpoint.
-    """
-    try:
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
-        unet = UNet(spacing=checkpoint["spacing"])
-        unet.load_state_dict(checkpoint["weights"])
-    except (EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
-        raise InputError(
-            f"{path}: not a checkpoint of this UNet ({type(error).__name__}). Delete it and run "
-            "again, so that it is trained anew."
-        ) from error
-    return unet.to(device).eval()
 
 
 @torch.inference_mode()
@@ -43,37 +19,57 @@ def predict_volume(
     batch_size: int = 8,
     smooth: float = 0.0,
 ) -> NDArray[np.uint8]:
-    """Segment every slice of a volume [Z, Y, X] with intensities in [0, 1]; uint8, the same shape.
+    """Segment every slice of a volume; `unet` keeps its training or evaluation mode.
 
-    Slices go in whole, resampled to the network's pixel size where it has one (`spacing` is the
-    volume's, in mm along z, y and x): zeros at the bottom and right make them a multiple of 16, and
-    are cut off again. Logits are resampled back. With `smooth` a voxel's probability is
-    the Gaussian mean over slices, of so many mm: of logits, which have no bound, one sure slice
-    would outvote the others. `unet` is left in the mode it came in.
+    The network receives whole slices, resampled to its pixel size if it has one and padded with
+    zeros at the bottom and right to multiples of 16. The logits are cropped and resampled back.
+
+    Parameters
+    ----------
+    unet
+        The network on `device`.
+    volume
+        Intensities in [0, 1], [Z, Y, X].
+    spacing
+        Voxel size of the volume in mm (z, y, x).
+    device
+        Where the network runs.
+    batch_size
+        Number of slices that run at a time.
+    smooth
+        Standard deviation in mm of a Gaussian over the slices' probabilities; 0 disables it. It
+        does not smooth the logits: they are unbounded, so one confident slice would outvote its
+        neighbours.
+
+    Returns
+    -------
+    The mask, uint8 [Z, Y, X].
     """
     training = unet.training
     unet.eval()
     slices = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[:, None]
-    own = volume.shape[1:]
-    height, width = own
+    height, width = volume.shape[1:]
+    network_size = height, width
     if unet.spacing is not None:
-        height, width = (
-            max(1, round(n * mm / unet.spacing)) for n, mm in zip(own, spacing[1:], strict=True)
+        network_size = (
+            max(1, round(height * spacing[1] / unet.spacing)),
+            max(1, round(width * spacing[2] / unet.spacing)),
         )
-    padding = (0, -width % STRIDE, 0, -height % STRIDE)
+    padding = (0, -network_size[1] % STRIDE, 0, -network_size[0] % STRIDE)
     parts: list[Tensor] = []
     for batch in slices.split(batch_size):
-        logits, _ = unet(F.pad(_resized(batch.to(device), (height, width)), padding))
-        background, target = _resized(logits[..., :height, :width], own).unbind(dim=1)
-        odds = target - background
-        parts.append((odds.sigmoid() - 0.5 if smooth else odds).cpu())
+        logits, _ = unet(F.pad(_resize(batch.to(device), network_size), padding))
+        logits = logits[..., : network_size[0], : network_size[1]]
+        background, target = _resize(logits, (height, width)).unbind(dim=1)
+        logit = target - background
+        parts.append((logit.sigmoid() - 0.5 if smooth else logit).cpu())
     unet.train(training)
     evidence = smooth_z(torch.cat(parts).numpy(), smooth, spacing[0])
     return (evidence > 0).astype(np.uint8)
 
 
-def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps [B, C, H, W] on another grid over the same field of view."""
-    if maps.shape[-2:] == size:
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample maps [B, C, H, W] to another grid over the same field of view."""
+    if tuple(maps.shape[-2:]) == size:
         return maps
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -1,8 +1,8 @@
 """The task-specific model: a 2D UNet whose bottleneck has as many channels as SAM's embedding.
 
 Channels, dropout and blocks follow the UNet of PyMIC (https://github.com/HiLab-git/PyMIC) that
-UM-CAM (Fu et al., MICCAI 2023) trains: 256 bottleneck channels meet the 256 of SAM's encoder, so
-the prototypes of eq. 7 compare without a projection.
+UM-CAM (Fu et al., MICCAI 2023) trains. Its bottleneck and SAM's encoder both have 256 channels, so
+eq. 7 compares their prototypes without a projection.
 """
 
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 CHANNELS = (16, 32, 64, 128, 256)
 DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)
-STRIDE = 16  # of the bottleneck; height and width of an input must be multiples of it
+STRIDE = 16  # of the bottleneck; the height and width of an input must be multiples of it
 
 
 class ConvBlock(nn.Sequential):
-    """Two 3x3 convolutions, each with batch normalisation and LeakyReLU; dropout in between."""
+    """Two 3x3 convolutions with batch normalisation and LeakyReLU, and dropout between them."""
 
     def __init__(self, inputs: int, outputs: int, dropout: float = 0.0) -> None:
         super().__init__(
@@ -29,7 +29,7 @@ class ConvBlock(nn.Sequential):
 
 
 class UpBlock(nn.Module):
-    """Halve the channels, double the size (bilinear), join the encoder's map, convolve."""
+    """Halve the channels, double the size (bilinear), concatenate the encoder's map, convolve."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -42,9 +42,14 @@ class UpBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Grey slices in, logits of `classes` out, and the bottleneck's features beside them.
+    """A 2D UNet that maps grey slices to logits and also returns the bottleneck's features.
 
-    `spacing` is the size in mm of the pixels it is for; none: slices are taken as they are.
+    Parameters
+    ----------
+    classes
+        Number of classes, including the background.
+    spacing
+        Pixel size in mm that the network expects; None for slices at any pixel size.
     """
 
     def __init__(self, classes: int = 2, spacing: float | None = None) -> None:
