@@ -10,7 +10,7 @@ import pytest
 from stand_ins import Named
 
 from umsam.data.masks import SliceMasks, no_masks, slice_file, write_slice_masks
-from umsam.data.phantoms import phantom_case
+from umsam.data.phantoms import generate_case
 from umsam.data.volumes import Volume, read_volume, write_volume
 
 pytestmark = pytest.mark.usefixtures("logging_as_before")
@@ -29,7 +29,7 @@ def on_the_cpu(monkeypatch):
 @pytest.fixture
 def case(tmp_path):
     """Three slices of a phantom: the target in the last two, proposals for the first two."""
-    array, label, _ = phantom_case("brain", "site1-1")
+    array, label, _ = generate_case("brain", "site1-1")
     first = int(label.any(axis=(1, 2)).argmax())
     array, label = array[first - 1 : first + 2], label[first - 1 : first + 2] > 0
     array = ((array - array.min()) / np.ptp(array)).astype(np.float32)

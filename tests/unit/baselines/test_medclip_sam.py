@@ -13,7 +13,7 @@ from umsam.baselines.dense_crf import Kernels
 from umsam.baselines.medclip_sam import largest_box, medclip_sam, refine_saliency
 from umsam.baselines.prompts import scaled_box
 from umsam.data.intensity import normalise, to_rgb_uint8
-from umsam.data.phantoms import phantom_case
+from umsam.data.phantoms import generate_case
 from umsam.evaluation.dice import dice
 
 KERNELS = Kernels(3, 3, 60, 5 / 3**0.5, 5)
@@ -22,7 +22,7 @@ KERNELS = Kernels(3, 3, 60, 5 / 3**0.5, 5)
 @pytest.mark.parametrize(("blur", "score"), [(0, 1.0), (1, 0.85)])
 @pytest.mark.parametrize("kind", ["brain", "prostate"])
 def test_a_correct_saliency_map_gives_the_correct_box(kind, blur, score):
-    array, label, _ = phantom_case(kind, "site1-1")
+    array, label, _ = generate_case(kind, "site1-1")
     volume, truth = normalise(array), label > 0
     positive = truth.any(axis=(1, 2))
     assert 0 < positive.sum() < len(positive)

@@ -7,7 +7,7 @@ from truth_sam import TruthSam
 from umsam.baselines.salip import LONGEST, crop_on_black, salip
 from umsam.data.intensity import normalise, to_rgb_uint8
 from umsam.data.masks import SliceMasks, no_masks
-from umsam.data.phantoms import phantom_case
+from umsam.data.phantoms import generate_case
 from umsam.evaluation.dice import dice
 
 SHAPE = (60, 80)
@@ -32,7 +32,7 @@ def must_not_be_called(*arguments):
 @pytest.mark.parametrize("kind", ["brain", "prostate"])
 def test_salip_is_exact_with_an_oracle_clip(kind):
     """Proposals are the organ, shifted copies and the slice; the oracle recognises the organ."""
-    array, label, _ = phantom_case(kind, "site1-1")
+    array, label, _ = generate_case(kind, "site1-1")
     volume, truth = normalise(array), label > 0
     rng = np.random.default_rng(0)
     proposals = []

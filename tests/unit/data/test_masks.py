@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
+from random_masks import FIELDS, random_masks
 
-from umsam.errors import InputError
 from umsam.data.masks import (
     SliceMasks,
     no_masks,
@@ -17,19 +17,7 @@ from umsam.data.masks import (
     slice_file,
     write_slice_masks,
 )
-
-FIELDS = ("masks", "predicted_iou", "stability_score", "box", "point")
-
-
-def random_masks(k, height, width, seed=0):
-    rng = np.random.default_rng(seed)
-    return SliceMasks(
-        masks=rng.random((k, height, width)) < 0.4,
-        predicted_iou=rng.random(k, np.float32),
-        stability_score=rng.random(k, np.float32),
-        box=rng.integers(0, 99, (k, 4), np.int32),
-        point=rng.random((k, 2), np.float32),
-    )
+from umsam.errors import InputError
 
 
 @settings(max_examples=40, deadline=None)

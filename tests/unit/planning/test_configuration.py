@@ -1,12 +1,23 @@
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import yaml
 
-from umsam.planning.configuration import SECTIONS, check, check_resolved, merged, resolve
 from umsam.errors import InputError
-from umsam.numbers import as_number
+from umsam.numbers import parse_number
+from umsam.planning.configuration import (
+    REMOVED,
+    RENAMED,
+    SECTIONS,
+    Settings,
+    check,
+    check_resolved,
+    merge,
+    read_yaml,
+    resolve,
+    with_defaults,
+)
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "schemas/config.schema.yaml"
@@ -14,7 +25,7 @@ SCHEMA = ROOT / "schemas/config.schema.yaml"
 
 @pytest.fixture
 def config():
-    return yaml.safe_load((ROOT / "config.yaml").read_text())
+    return with_defaults({}, ROOT)
 
 
 def test_the_shipped_configuration_is_valid(config):
@@ -37,7 +48,7 @@ def test_the_papers_values(config):
     assert fetal["sam"]["points_per_side"] == 32
     assert prostate["sam"]["points_per_side"] == 48
     assert fetal["sam"]["model"] == prostate["sam"]["model"] == "vit_h"
-    assert [as_number(fetal["shape_priors"][b]) for b in ("v_min", "v_max", "a_min", "a_max")] == [
+    assert [parse_number(fetal["shape_priors"][b]) for b in ("v_min", "v_max", "a_min", "a_max")] == [
         0.01,
         0.25,
         2 / 3,
@@ -59,12 +70,12 @@ def test_the_papers_values(config):
             0.01,
             0.5,
         )
-        assert (training["epochs"], training["batch_size"], training["crop"]) == (200, 32, 256)
+        assert (training["epochs"], training["batch_size"], training["patch_size"]) == (200, 32, 256)
         assert (training["momentum"], training["weight_decay"]) == (0.9, 5e-4)
 
 
 def test_every_section_of_a_data_set_exists_as_a_default(config):
-    schema = yaml.safe_load(SCHEMA.read_text())
+    schema = read_yaml(SCHEMA)
     own = {"samples", "data_root", "like", "phantom"}
     assert set(schema["$defs"]["dataset"]["properties"]) == {*SECTIONS, *own}
     for section in SECTIONS:
@@ -72,9 +83,9 @@ def test_every_section_of_a_data_set_exists_as_a_default(config):
         assert set(described) == set(config[section]), section
 
 
-def test_merged_replaces_lists_and_keeps_its_arguments():
+def test_merge_replaces_lists_and_keeps_its_arguments():
     base, over = {"a": {"x": 1, "y": [1, 2]}}, {"a": {"y": [3]}}
-    assert merged(base, over) == {"a": {"x": 1, "y": [3]}}
+    assert merge(base, over) == {"a": {"x": 1, "y": [3]}}
     assert base == {"a": {"x": 1, "y": [1, 2]}}
 
 
@@ -118,11 +129,15 @@ def test_like_of_like_and_circles(config):
         (["sam", "model"], "vit_x", "'vit_x' is not one of"),
         (["clustering", "k"], 1, "clustering.k: 1 is not a number of clusters"),
         (["shape_priors", "v_min"], "a third", "or a fraction such as 2/3"),
-        (["training", "crop"], 250, "250 is not a multiple of 16"),
+        (["training", "patch_size"], 250, "250 is not a multiple of 16"),
+        (["training", "crop"], 256, "training: the key 'crop' is called 'patch_size'"),
+        (["datasets", "phantom", "clustering", "whiten"], 8, "'whiten' is called 'pca_components'"),
+        (["dino", "adapt"], True, "dino: the key 'adapt' does not exist any more: delete it"),
         (["datasets", "phantom", "labels"], "x", "datasets.phantom: unknown key 'labels'"),
         (["datasets", "promise12", "training", "epoch"], 3, "did you mean 'epochs'"),
         (["baselines", "methods"], ["sam_box"], "'sam_box' is not a row of Table 1: sam_point"),
-        (["baselines", "weights", "sam2", "files"], {}, "baselines.weights.sam2.files"),
+        (["baselines", "weights"], {"sam2": {"files": {}}}, "'files' is called 'sha256'"),
+        (["baselines", "weights"], {"sam3": {}}, "unknown key 'sam3' (did you mean 'sam2'?)"),
         (["colour"], 1, "top level: unknown key 'colour'"),
     ],
 )
@@ -141,3 +156,48 @@ def test_bounds_the_wrong_way_round(config):
     settings["shape_priors"]["a_min"] = "8/5"
     with pytest.raises(InputError, match=r"shape_priors.a_min \(8/5\) must be below"):
         check_resolved(settings, "fetal_brain")
+
+
+def test_former_keys_are_gone_and_their_new_names_exist(config):
+    for section, keys in RENAMED.items():
+        if section != "weights":
+            assert set(keys.values()) <= set(config[section])
+            assert not set(keys) & set(config[section])
+    for section, names in REMOVED.items():
+        assert not set(names) & set(config[section])
+
+
+def test_the_users_values_come_last(tmp_path):
+    mine = {"run": "phantom,mine", "clustering": {"n_init": 3}, "datasets": {"mine": {"samples": "a.tsv"}}}
+    settings = Settings(mine, ROOT)
+    assert settings.run == ["phantom", "mine"]
+    assert settings.of("mine")["clustering"]["n_init"] == 3
+    assert settings.of("phantom")["clustering"] == {
+        **settings.of("mine")["clustering"], "features": "sam", "k": 5, "sse_k": [2, 12]
+    }  # fmt: skip
+
+
+def test_files_of_shipped_data_sets_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    here = Settings({}, ROOT)
+    assert here.of("phantom")["samples"] == "resources/phantom.tsv"
+    monkeypatch.chdir(tmp_path)
+    there = Settings({"datasets": {"mine": {"samples": "resources/mine.tsv"}}}, ROOT)
+    assert there.of("phantom")["samples"] == str(ROOT / "resources/phantom.tsv")
+    assert there.of("promise12")["samples"] == "data/promise12/samples.tsv"  # a rule makes it
+    assert there.of("mine")["samples"] == "resources/mine.tsv"
+    descriptions = there.of("fetal_brain")["baselines"]["descriptions"]
+    assert descriptions == str(ROOT / "resources/descriptions/fetal_brain.yaml")
+
+
+def test_values_and_sections_for_rules(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    settings, job = Settings({}, ROOT), SimpleNamespace(dataset="phantom")
+    assert settings.value("clustering.k")(job) == 5
+    assert settings.section("figures")(job)["cases"] == 2
+
+
+def test_a_change_of_a_result_is_a_return(config):
+    """What `resolve` returns may be changed without an effect on the configuration."""
+    resolve(config, "phantom")["clustering"]["k"] = 99
+    assert resolve(config, "phantom")["clustering"]["k"] == 5

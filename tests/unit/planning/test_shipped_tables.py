@@ -7,6 +7,7 @@ import pytest
 from umsam.data.phantoms import CASE_NAME
 from umsam.planning.remote_files import read_remote_files
 from umsam.planning.sample_sheet import read_sample_sheet
+from umsam.planning.weights import read_registry
 
 RESOURCES = Path(__file__).parents[3] / "resources"
 
@@ -29,7 +30,8 @@ def test_the_files_of_the_fetal_sample_are_those_of_its_sheet():
     assert all(file.sha256 and file.bytes for file in files.values())
 
 
-def test_weights_are_pinned():
-    files = read_remote_files(RESOURCES / "weights.tsv")
-    assert set(files) == {f"sam_vit_{size}.pth" for size in "tblh"}
-    assert all(file.sha256 and file.url.startswith("https://") for file in files.values())
+def test_every_row_of_the_weights_has_an_address_of_its_own():
+    models = read_registry(RESOURCES / "weights.tsv").values()
+    urls = [file.url for model in models for file in model.files.values()]
+    assert len(urls) == len(set(urls)) > 10
+    assert all(url.startswith("https://") for url in urls)

@@ -7,7 +7,12 @@ from sklearn.preprocessing import normalize
 
 from umsam.pseudo_labels.feature_space import FEW, FeatureSpace, fit_space, read_kmeans, save_kmeans
 
-SETTINGS = {"l2_normalise": False, "position": 0.0, "centre": False, "whiten": None}
+SETTINGS = {
+    "l2_normalise": False,
+    "position_weight": 0.0,
+    "centre_per_volume": False,
+    "pca_components": None,
+}
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def test_across_the_slice_is_position_times_the_length(features, l2_normalise):
 @pytest.mark.parametrize("components", [2, 5])
 def test_whitened_distances_are_scikit_learns(features, components, l2_normalise):
     """Distances, for the sign of a component means nothing."""
-    settings = {**SETTINGS, "whiten": components, "l2_normalise": l2_normalise}
+    settings = {**SETTINGS, "pca_components": components, "l2_normalise": l2_normalise}
     space = fit_space(batches(features), settings)
     seen = normalize(features) if l2_normalise else features
     expected = PCA(components, whiten=True, svd_solver="full").fit(seen).transform(seen)
@@ -66,7 +71,7 @@ def test_whitened_distances_are_scikit_learns(features, components, l2_normalise
 
 def test_the_place_beside_whitened_features(features):
     """Their root mean square length is the root of their number, whatever the features' unit."""
-    space = fit_space(batches(features), {**SETTINGS, "whiten": 4, "position": 3.0})
+    space = fit_space(batches(features), {**SETTINGS, "pca_components": 4, "position_weight": 3.0})
     rows = space(features, np.tile([0.0, 1.0], (len(features), 1)))
     assert np.sqrt((rows[:, :4] ** 2).sum(axis=1).mean()) == pytest.approx(2, rel=0.01)
     np.testing.assert_allclose(rows[:, 4:], np.tile([-3.0, 3.0], (len(features), 1)))
@@ -74,7 +79,7 @@ def test_the_place_beside_whitened_features(features):
 
 @pytest.mark.parametrize("whiten", [None, 3])
 def test_what_a_scanner_adds_to_all_features_of_a_volume_does_not_count(features, whiten):
-    settings = {**SETTINGS, "centre": True, "whiten": whiten}
+    settings = {**SETTINGS, "centre_per_volume": True, "pca_components": whiten}
     volumes = [features[:40], features[40:]]
     others = [volumes[0] - 300, volumes[1] + 50]
     seen, expected = (
@@ -91,7 +96,7 @@ def test_what_a_scanner_adds_to_all_features_of_a_volume_does_not_count(features
 def test_few_rois_keep_their_looks_where_features_are_centred(features, count):
     """Less the mean of a volume of one ROI nothing would be left of it."""
     volumes = [features[:30], features[30:32], features[32:]]
-    space = fit_space(lambda: volumes, {**SETTINGS, "centre": True})
+    space = fit_space(lambda: volumes, {**SETTINGS, "centre_per_volume": True})
     few = features[40 : 40 + count]
     typical = (volumes[0].mean(axis=0) + volumes[2].mean(axis=0)) / 2
     expected = few - (few.mean(axis=0) if count == FEW else typical)
@@ -101,7 +106,7 @@ def test_few_rois_keep_their_looks_where_features_are_centred(features, count):
 def test_no_more_components_than_the_features_span():
     rng = np.random.default_rng(0)
     flat = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 9))
-    space = fit_space(lambda: [flat], {**SETTINGS, "whiten": 8})
+    space = fit_space(lambda: [flat], {**SETTINGS, "pca_components": 8})
     rows = space(flat, middle(flat))
     assert rows.shape == (40, 3)
     np.testing.assert_allclose(np.cov(rows.T), np.eye(3), atol=1e-8)
@@ -110,14 +115,14 @@ def test_no_more_components_than_the_features_span():
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_features_without_variance_stay_as_they_are(count):
     same = np.ones((count, 5))
-    space = fit_space(lambda: [same], {**SETTINGS, "whiten": 4})
+    space = fit_space(lambda: [same], {**SETTINGS, "pca_components": 4})
     assert np.array_equal(space(same, middle(same)), same)
 
 
 def test_a_fitted_kmeans_travels_with_its_space(features, tmp_path):
     space = fit_space(
         batches(features),
-        {**SETTINGS, "l2_normalise": True, "position": 1.5, "centre": True, "whiten": 3},
+        {**SETTINGS, "l2_normalise": True, "position_weight": 1.5, "centre_per_volume": True, "pca_components": 3},
     )
     save_kmeans(tmp_path / "kmeans.npz", features[:2, :5], 7.0, space)
     centroids, read = read_kmeans(tmp_path / "kmeans.npz")

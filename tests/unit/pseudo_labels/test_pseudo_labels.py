@@ -87,7 +87,7 @@ def test_the_continuous_run_is_the_best_of_all(tmp_path_factory, seed):
     rois = write_slices(folder, slices)
     rois["distance"] = rng.uniform(1, 3, len(rois))
     distance = rois.set_index(["slice", "index"])["distance"]
-    links = read_links(folder, rois, "continuous")
+    links = read_links(folder, rois)
     chosen = choose(rois.sample(frac=1, random_state=seed), "continuous", 0.0, links)
 
     def total(run):
@@ -130,11 +130,10 @@ def test_links_know_the_rois_by_their_index(tmp_path):
     masks = np.zeros((3, 4, 4), bool)
     masks[0, :2], masks[1, 1:3], masks[2, 3:] = True, True, True
     rois = write_slices(tmp_path, {2: masks, 3: masks, 5: masks})
-    links = read_links(tmp_path, rois[rois["index"] > 0], "continuous")
+    links = read_links(tmp_path, rois[rois["index"] > 0])
     assert list(links) == [2]  # 4 has no ROI
     assert links[2].loc[1, 1] == 1 and links[2].loc[1, 2] == 0
     assert links[2].index.tolist() == links[2].columns.tolist() == [1, 2]
-    assert read_links(tmp_path, rois, "largest") == {}
 
 
 def test_pairwise_iou_in_a_known_case():

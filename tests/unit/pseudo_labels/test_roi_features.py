@@ -1,11 +1,20 @@
 """ROI pooling against a plain loop over pixels (eq. 4)."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umsam.pseudo_labels.roi_features import in_square, joined, overlap, rims, roi_features
+from umsam.pseudo_labels.roi_features import (
+    concatenate_features,
+    mean_over_masks,
+    overlap,
+    pad_to_square,
+    read_roi_features,
+    rims,
+    write_roi_features,
+)
 
 
 def looped(feature_map, mask):
@@ -35,7 +44,7 @@ def test_equals_a_plain_loop(h, w, p, q, seed):
     masks = rng.random((4, h * p, w * q)) < 0.3
     masks[:, rng.integers(h * p), rng.integers(w * q)] = True
     expected = [looped(feature_map, mask) for mask in masks]
-    np.testing.assert_allclose(roi_features(feature_map, masks), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(mean_over_masks(feature_map, masks), expected, rtol=1e-5, atol=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -48,7 +57,7 @@ def test_any_sizes_equal_the_loop_on_a_common_grid(h, w, height, width):
     mask[0, 0] = True
     common = np.repeat(np.repeat(mask, h, axis=0), w, axis=1)
     np.testing.assert_allclose(
-        roi_features(feature_map, mask[None])[0], looped(feature_map, common), rtol=1e-5, atol=1e-6
+        mean_over_masks(feature_map, mask[None])[0], looped(feature_map, common), rtol=1e-5, atol=1e-6
     )
 
 
@@ -56,12 +65,12 @@ def test_one_pixel_has_its_patchs_feature():
     feature_map = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
     mask = np.zeros((1, 24, 32), bool)
     mask[0, 9, 31] = True
-    assert roi_features(feature_map, mask)[0, 0] == feature_map[0, 1, 3]
+    assert mean_over_masks(feature_map, mask)[0, 0] == feature_map[0, 1, 3]
 
 
 def test_the_whole_slice_has_the_mean_feature():
     feature_map = np.random.default_rng(0).normal(size=(5, 3, 4))
-    features = roi_features(feature_map, np.ones((1, 10, 17), bool))
+    features = mean_over_masks(feature_map, np.ones((1, 10, 17), bool))
     np.testing.assert_allclose(features[0], feature_map.mean(axis=(1, 2)), rtol=1e-5)
 
 
@@ -73,13 +82,13 @@ def test_every_pixel_is_shared_out():
 
 
 def test_no_roi():
-    features = roi_features(np.zeros((6, 2, 2)), np.zeros((0, 8, 8), bool))
+    features = mean_over_masks(np.zeros((6, 2, 2)), np.zeros((0, 8, 8), bool))
     assert features.shape == (0, 6)
 
 
 def test_an_empty_mask_is_refused():
     with pytest.raises(ValueError, match="empty"):
-        roi_features(np.zeros((6, 2, 2)), np.zeros((1, 8, 8), bool))
+        mean_over_masks(np.zeros((6, 2, 2)), np.zeros((1, 8, 8), bool))
 
 
 def test_masks_in_sams_square():
@@ -89,7 +98,7 @@ def test_masks_in_sams_square():
     masks[1, 16:20, 28:32] = True
     centres = np.arange(2, 32, 4.0)  # of 8 x 8 cells over the 32 x 32 square
     coordinates = np.stack(np.meshgrid(centres, centres, indexing="ij"))
-    pooled = roi_features(coordinates, in_square(masks))
+    pooled = mean_over_masks(coordinates, pad_to_square(masks))
     assert np.allclose(pooled, [[6, 12], [18, 30]])
 
 
@@ -123,6 +132,15 @@ def test_the_rim_of_what_fills_the_slice_is_itself():
 
 def test_features_of_several_maps_count_alike():
     few, many = np.array([[3.0, 4.0], [0.0, 0.0]], "f4"), np.full((2, 4), 7, "f4")
-    assert joined([few]) is few
-    both = joined([few, many])
+    assert concatenate_features([few]) is few
+    both = concatenate_features([few, many])
     np.testing.assert_allclose(both, [[0.6, 0.8, *[0.5] * 4], [0, 0, *[0.5] * 4]], rtol=1e-6)
+
+
+def test_what_is_written_is_read(tmp_path):
+    rois = pd.DataFrame({"slice": [0, 0, 3], "index": [1, 4, 0]})
+    features = np.random.default_rng(0).normal(size=(3, 5)).astype("f4")
+    write_roi_features(tmp_path / "a.npz", rois, features)
+    read, keys = read_roi_features(tmp_path / "a.npz")
+    np.testing.assert_array_equal(read, features)
+    assert keys.tolist() == [[0, 1], [0, 4], [3, 0]]

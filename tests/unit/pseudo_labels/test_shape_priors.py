@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import regionprops
-from test_masks import random_masks
+from random_masks import random_masks
 
 from umsam.data.masks import SliceMasks, no_masks
 from umsam.pseudo_labels.shape_priors import (
-    ROI_COLUMNS,
+    ROI_TYPES,
     ShapePriors,
     aspect_ratios,
     read_rois,
@@ -149,7 +149,7 @@ def test_a_slice_without_rois_is_a_table_with_a_header(tmp_path):
     table = roi_table("007", 3, no_masks(9, 9), (1.0, 1.0), PRIORS)
     table.to_csv(tmp_path / "a.csv", index=False)
     read = read_rois(tmp_path / "a.csv")
-    assert list(read.columns) == ROI_COLUMNS
+    assert list(read.columns) == list(ROI_TYPES)
     assert read.empty
     assert read["valid"].dtype == bool
     assert read["aspect_ratio"].dtype == float

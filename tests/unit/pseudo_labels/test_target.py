@@ -8,7 +8,7 @@ import pytest
 from test_pseudo_labels import write_slices
 
 from umsam.pseudo_labels.assignments import assign
-from umsam.pseudo_labels.clustering import fit, sse_curve
+from umsam.pseudo_labels.clustering import fit
 from umsam.pseudo_labels.target import choose_target, mean_continuity, target_record
 
 
@@ -49,7 +49,7 @@ def test_a_near_tie_is_warned_of(caplog, other, tied):
         )
     assert target.cluster == 0
     assert target.near_tie == (1 if tied else None)
-    assert ("cluster 0 (mean aspect_ratio 1.1, 1 ROIs) is taken" in caplog.text) == tied
+    assert ("cluster 0 (mean aspect_ratio 1.1, 1 ROIs), which was chosen" in caplog.text) == tied
     assert (f"cluster 1 (mean aspect_ratio {other:.4g}" in caplog.text) == tied
 
 
@@ -117,7 +117,7 @@ def test_the_record():
     clusters = fit(features, 4, 10, 0)
     labels, _ = assign(features, clusters.centroids)
     target = chosen(labels, features[:, 0], 4, 1.0, 0.1)
-    record = target_record(target, clusters, sse_curve(features, 2, 6, 2, 0), "area_mm2", 1.0)
+    record = target_record(target, "area_mm2", 1.0)
     assert record["k"] == 4
     assert record["attribute"] == "area_mm2"
     assert sum(cluster["count"] for cluster in record["clusters"]) == len(features)

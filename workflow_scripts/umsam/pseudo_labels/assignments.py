@@ -48,12 +48,21 @@ def assign(
 
 def read_features(files: RoiFiles, space: FeatureSpace = AS_POOLED) -> NDArray[np.float64]:
     """Features [N, d] of the valid ROIs of a case as K-means sees them, by slice and index."""
-    pooled = read_roi_features(files.features)
-    place = np.zeros((len(pooled), 2))
-    if space.position_weight:
-        place = read_valid_rois(files.rois)[["x", "y"]].to_numpy()
-        check_rows(files, len(place), len(pooled))
-    return space(pooled, place)
+    pooled, keys = read_roi_features(files.features)
+    if not space.position_weight:
+        return space(pooled, np.zeros((len(pooled), 2)))
+    return space(pooled, _read_matching_rois(files, keys)[["x", "y"]].to_numpy())
+
+
+def _read_matching_rois(files: RoiFiles, keys: NDArray[np.int64]) -> pd.DataFrame:
+    """The valid ROIs of a case, which must be those with features: slice and index are `keys`."""
+    rois = read_valid_rois(files.rois)
+    if not np.array_equal(rois[["slice", "index"]].to_numpy(), keys):
+        raise InputError(
+            f"{files.features}: its {len(keys)} features are not those of the {len(rois)} valid ROIs "
+            f"of {files.rois}. Delete {files.features}, so that it is made again."
+        )
+    return rois
 
 
 def training_features(
@@ -66,7 +75,7 @@ def training_features(
     InputError
         No ROI of any case is valid: says which shape prior rejects most of them.
     """
-    if not any(len(read_roi_features(case.features)) for case in files):
+    if not any(len(read_roi_features(case.features)[0]) for case in files):
         rois = pd.concat([read_rois(case.rois) for case in files], ignore_index=True)
         raise InputError(
             f"none of the {len(rois)} ROIs of {len(files)} training volume(s) is valid, so there "
@@ -95,22 +104,12 @@ def assign_rois(
         Case -> its split; None: the column is empty.
     """
     for case in files:
-        rois = read_valid_rois(case.rois)
-        features = read_features(case, space)
-        check_rows(case, len(rois), len(features))
-        cluster, distance = assign(features, centroids)
+        pooled, keys = read_roi_features(case.features)
+        rois = _read_matching_rois(case, keys)
+        cluster, distance = assign(space(pooled, rois[["x", "y"]].to_numpy()), centroids)
         yield rois.rename(columns={attribute: "attribute"}).assign(
             case=case.case,
             split=splits[case.case] if splits else "",
             cluster=cluster,
             distance=distance,
         )[ASSIGNMENT_COLUMNS]
-
-
-def check_rows(files: RoiFiles, rois: int, features: int) -> None:
-    """Raise an `InputError` if the features of a case are not those of its ROI table."""
-    if rois != features:
-        raise InputError(
-            f"{files.features}: holds features of {features} ROIs, but {files.rois} has {rois} valid "
-            f"ones. Delete {files.features}, so that it is made again."
-        )

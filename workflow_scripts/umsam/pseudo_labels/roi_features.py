@@ -156,7 +156,9 @@ def write_roi_features(
         )
 
 
-def read_roi_features(path: str | Path) -> NDArray[np.float32]:
-    """The features [N, D] of `write_roi_features`, by slice and index; never unpickles."""
+def read_roi_features(
+    path: str | Path,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """What `write_roi_features` wrote: features [N, D], and slice and index [N, 2]. Never unpickles."""
     with np.load(path, allow_pickle=False) as file:
-        return file["features"]
+        return file["features"], np.stack([file["slice"], file["index"]], axis=1)
