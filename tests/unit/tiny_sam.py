@@ -1,4 +1,4 @@
-"""A SAM of Meta's own parts, small enough for tests, with random weights."""
+"""Small SAMs with random weights, built from Meta's own modules."""
 
 from functools import partial
 
@@ -55,7 +55,7 @@ class NoEncoder(torch.nn.Module):
 
 
 def random_sam(seed, grid=(4, 4), channels=32, heads=4, depth=2, downsample=2, outputs=3):
-    """A decoder whose norms and biases are random too: a trained one's are not ones and zeros."""
+    """Return a SAM whose norms and biases are random too, as in a trained decoder."""
     torch.manual_seed(seed)
     transformer = TwoWayTransformer(
         depth, channels, heads, mlp_dim=48, attention_downsample_rate=downsample
@@ -73,9 +73,9 @@ def random_sam(seed, grid=(4, 4), channels=32, heads=4, depth=2, downsample=2, o
     return Sam(NoEncoder(), prompts, decoder, [0.0] * 3, [1.0] * 3).eval()
 
 
-def best_ious(found, expected):
-    """IoU of each expected mask of a slice with the found one that covers it best."""
+def best_ious(actual, expected):
+    """Return the largest IoU of each expected mask of a slice with an actual one."""
     return [
-        max(((m & e).sum() / (m | e).sum() for m in found.masks), default=0.0)
+        max(((m & e).sum() / (m | e).sum() for m in actual.masks), default=0.0)
         for e in expected.masks
     ]

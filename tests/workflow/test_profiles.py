@@ -1,6 +1,5 @@
 """What jobs ask of their machine, and what the profiles make of it; planned, not run."""
 
-import ast
 import os
 import re
 from pathlib import Path
@@ -10,8 +9,6 @@ import pytest
 import SimpleITK as sitk
 import yaml
 from snakemake.profiles import ProfileConfigFileParser
-
-from umsam.models.sam import MODELS
 
 ROOT = Path(__file__).parents[2]
 SLURM = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
@@ -198,13 +195,3 @@ def test_rules_without_a_script_run_where_snakemake_runs(shared_checkout):
         for block in re.split(r"(?m)^(?=\S)", text):
             if target := re.match(r"rule (\w+):", block):
                 assert "script:" in block or target.group(1) in local, target.group(1)
-
-
-def test_every_sam_has_its_memory_and_time():
-    tree = ast.parse((ROOT / "rules/resources.smk").read_text())
-    (table,) = (
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and node.targets[0].id == "SAM"
-    )
-    assert set(ast.literal_eval(table)) == set(MODELS)

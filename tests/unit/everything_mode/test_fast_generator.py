@@ -1,4 +1,4 @@
-"""Everything mode against Meta's generator: the same masks, in the same order."""
+"""The fast generator against Meta's: the same masks in the same order."""
 
 import sys
 from functools import partial
@@ -15,26 +15,27 @@ from segment_anything.utils.amg import build_point_grid
 from tiny_sam import SETTINGS, best_ious, tiny_sam
 
 from umsam.data.intensity import normalise, to_rgb_uint8
-from umsam.data.phantoms import phantom_case
+from umsam.data.phantoms import generate_case
 from umsam.errors import InputError
-from umsam.everything_mode import fast_generator, pixels
+from umsam.everything_mode import factored_pixels
 from umsam.everything_mode.fast_generator import FastGenerator
 from umsam.models.matmul_precision import onednn_is_exact
 from umsam.everything_mode.reference_generator import ReferenceGenerator
-from umsam.models.sam import generator_settings, load_sam
+from umsam.models.sam import load_sam
+from umsam.planning.sam_variants import resolve_thresholds
 
 COMPACT = Path(__file__).parents[3] / "resources/compact_sam.pt"
 
 
 def noise(height, width, seed=1):
-    """A dark box on noise, blurred so that masks are more than speckles."""
+    """Return a dark box on noise, uint8 [H, W, 3]."""
     grey = np.random.default_rng(seed).uniform(0, 255, (height, width))
     grey[height // 4 : height // 2, width // 4 :] /= 4
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def predicted_iou(sam, rgb, points_per_side):
-    """Of every mask of every point, [P, M]."""
+    """Return the predicted IoU of every mask of every point, [P, M]."""
     predictor = SamPredictor(sam)
     predictor.set_image(rgb)
     height, width = rgb.shape[:2]
@@ -45,23 +46,23 @@ def predicted_iou(sam, rgb, points_per_side):
     return predictor.predict_torch(points, labels, return_logits=True)[1]
 
 
-def sure(sam):
-    """Random weights predict IoUs about zero, where no threshold applies: raise them."""
+def raise_ious(sam):
+    """Raise the predicted IoUs: random weights predict about zero, where no threshold applies."""
     sam.mask_decoder.iou_prediction_head.layers[-1].bias.data += 1
     return sam
 
 
-def between(values, share):
-    """A threshold that `share` of the values pass, halfway between two of them."""
+def find_threshold(values, share):
+    """Return a threshold that `share` of the values pass, halfway between two of them."""
     ordered = values.flatten().sort(descending=True).values
     count = round(share * len(ordered))
     return float(ordered[count - 1 : count + 1].mean()) if count < len(ordered) else -1.0
 
 
-def same_masks(sam, rgb, chosen, at_least=1):
-    """Compare both generators; returns how many masks there are."""
-    fast, embedding = FastGenerator(sam, chosen)(rgb)
-    reference, expected_embedding = ReferenceGenerator(sam, chosen)(rgb)
+def assert_same_masks(sam, rgb, settings, at_least=1):
+    """Compare both generators on one slice."""
+    fast, embedding = FastGenerator(sam, settings)(rgb)
+    reference, expected_embedding = ReferenceGenerator(sam, settings)(rgb)
     assert len(fast) == len(reference) >= at_least
     assert np.array_equal(fast.point, reference.point)
     np.testing.assert_allclose(fast.predicted_iou, reference.predicted_iou, atol=1e-4)
@@ -71,13 +72,12 @@ def same_masks(sam, rgb, chosen, at_least=1):
     for i in range(len(fast)):
         a, b = fast.masks[i], reference.masks[i]
         union = (a | b).sum()
-        # where a mask is small, a pixel whose logit is zero to rounding may fall either way
+        # A pixel whose logit is zero up to rounding may fall on either side of the threshold.
         assert (a ^ b).sum() <= max(1, 1e-3 * union)
-        near = max(1e-3, 2 / max(1, union))
+        tolerance = max(1e-3, 2 / max(1, union))
         x, y = fast.stability_score[i], reference.stability_score[i]
-        assert abs(x - y) <= near or (np.isnan(x) and np.isnan(y))
+        assert abs(x - y) <= tolerance or (np.isnan(x) and np.isnan(y))
         assert np.abs(fast.box[i] - reference.box[i]).max() <= (0 if np.array_equal(a, b) else 2)
-    return len(fast)
 
 
 @settings(max_examples=12, deadline=None)
@@ -90,30 +90,32 @@ def same_masks(sam, rgb, chosen, at_least=1):
     stability=st.sampled_from([0.0, 0.3]),
     share=st.sampled_from([0.05, 0.3, 1.0]),
 )
-def test_any_slice_and_grid(seed, size, points, batch, layers, stability, share):
+def test_masks_equal_those_of_meta_for_any_slice_and_grid(
+    seed, size, points, batch, layers, stability, share
+):
     torch.manual_seed(seed)
-    sam, rgb = sure(tiny_sam()), noise(*size, seed)
+    sam, rgb = raise_ious(tiny_sam()), noise(*size, seed)
     chosen = {
         **SETTINGS,
         "points_per_side": points,
         "points_per_batch": batch,
         "crop_n_layers": layers if min(size) > 8 else 0,
         "stability_score_thresh": stability,
-        "pred_iou_thresh": between(predicted_iou(sam, rgb, points), share),
+        "pred_iou_thresh": find_threshold(predicted_iou(sam, rgb, points), share),
     }
-    same_masks(sam, rgb, chosen, at_least=0)
+    assert_same_masks(sam, rgb, chosen, at_least=0)
 
 
 @pytest.mark.parametrize("size", [(1, 50), (50, 1), (1100, 300), (257, 1031)])
-def test_slices_of_unusual_size(sam, size):
-    same_masks(sam, noise(*size), SETTINGS)
+def test_masks_equal_those_of_meta_for_slices_of_unusual_size(sam, size):
+    assert_same_masks(sam, noise(*size), SETTINGS)
 
 
 def compact_on_a_phantom(kind, case="site2-01"):
-    """The compact model, the middle slice of a phantom, and the model's own settings."""
+    """Return the compact model, the middle slice of a phantom and the model's settings."""
     sam = load_sam("compact", COMPACT, "cpu")
-    volume = normalise(phantom_case(kind, case)[0], 1, 99)
-    own = generator_settings(
+    volume = normalise(generate_case(kind, case)[0], 1, 99)
+    own = resolve_thresholds(
         {
             **SETTINGS,
             "model": "compact",
@@ -128,21 +130,21 @@ def compact_on_a_phantom(kind, case="site2-01"):
 
 
 @pytest.mark.parametrize("kind", ["brain", "prostate"])
-def test_the_compact_model_on_phantoms(kind):
-    same_masks(*compact_on_a_phantom(kind), at_least=10)
+def test_the_compact_model_finds_the_masks_of_meta_on_phantoms(kind):
+    assert_same_masks(*compact_on_a_phantom(kind), at_least=10)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
-def test_the_official_decoder(share, monkeypatch):
-    """ViT-B's decoder and sizes; a small encoder stands in for the transformer."""
+def test_the_official_decoder_finds_the_masks_of_meta(share, monkeypatch):
+    """ViT-B's decoder and sizes, with a small encoder instead of the transformer."""
     builders = sys.modules["segment_anything.build_sam"]
     monkeypatch.setattr(builders, "ImageEncoderViT", lambda **arguments: PatchEncoder())
     torch.manual_seed(4)
-    sam = sure(sam_model_registry["vit_b"](checkpoint=None).eval())
+    sam = raise_ious(sam_model_registry["vit_b"](checkpoint=None).eval())
     rgb = noise(77, 120)
     iou = predicted_iou(sam, rgb, 4)
-    chosen = {**SETTINGS, "points_per_side": 4, "pred_iou_thresh": between(iou, share)}
-    same_masks(sam, rgb, chosen)
+    chosen = {**SETTINGS, "points_per_side": 4, "pred_iou_thresh": find_threshold(iou, share)}
+    assert_same_masks(sam, rgb, chosen)
 
 
 class PatchEncoder(torch.nn.Conv2d):
@@ -156,51 +158,46 @@ class PatchEncoder(torch.nn.Conv2d):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["vit_b", "vit_l", "vit_h"])
-def test_official_models_with_random_weights(model):
+def test_official_models_with_random_weights_find_the_masks_of_meta(model):
     torch.manual_seed(0)
-    sam = sure(sam_model_registry[model](checkpoint=None).eval())
-    encode = sam.image_encoder.forward  # half a minute for ViT-H: once for all passes
-    known = {}
-    sam.image_encoder.forward = partial(_once, known, encode)
+    sam = raise_ious(sam_model_registry[model](checkpoint=None).eval())
+    encode = (
+        sam.image_encoder.forward
+    )  # takes half a minute for ViT-H, so each image is encoded once
+    cache = {}
+    sam.image_encoder.forward = partial(_encode_once, cache, encode)
     rgb = noise(320, 250)
     iou = predicted_iou(sam, rgb, 8)
     for share in (0.05, 0.3):
         chosen = {**SETTINGS, "points_per_side": 8, "points_per_batch": 64}
-        same_masks(sam, rgb, {**chosen, "pred_iou_thresh": between(iou, share)})
-    assert len(known) == 1
+        assert_same_masks(sam, rgb, {**chosen, "pred_iou_thresh": find_threshold(iou, share)})
+    assert len(cache) == 1
 
 
-def _once(known, encode, image):
+def _encode_once(cache, encode, image):
     key = image.sum().item()
-    if key not in known:
-        known[key] = encode(image)
-    return known[key]
-
-
-@pytest.mark.parametrize("pixels", [1, 8, 77])
-def test_bits_are_numpys(pixels):
-    masks = torch.rand(5, pixels) < 0.4
-    expected = np.packbits(masks.numpy(), axis=1)
-    assert np.array_equal(fast_generator._packed_by_torch(masks).numpy(), expected)
+    if key not in cache:
+        cache[key] = encode(image)
+    return cache[key]
 
 
 @pytest.mark.parametrize("part", ["image_encoder", "mask_decoder"])
-def test_numbers_that_overflow_are_told_and_are_no_empty_slice(sam, part):
+def test_numbers_that_overflow_raise_an_error(sam, part):
     next(getattr(sam, part).parameters()).data.fill_(torch.inf)
     with pytest.raises(InputError, match=r"sam\.precision fp32.*not finite"):
         FastGenerator(sam, {**SETTINGS, "pred_iou_thresh": 0.5})(noise(40, 56))
 
 
-def test_no_mask_is_no_error(sam):
+def test_a_slice_without_masks_is_no_error(sam):
     for threshold in ("pred_iou_thresh", "stability_score_thresh"):
         for layers in (0, 1):
             chosen = {**SETTINGS, threshold: 1e6, "crop_n_layers": layers}
-            found, embedding = FastGenerator(sam, chosen)(noise(40, 56))
-            assert found.masks.shape == (0, 40, 56)
+            masks, embedding = FastGenerator(sam, chosen)(noise(40, 56))
+            assert masks.masks.shape == (0, 40, 56)
             assert np.isfinite(embedding).all()
 
 
-def test_one_encoder_pass_a_crop(sam):
+def test_each_crop_takes_one_encoder_pass(sam):
     passes = []
     sam.image_encoder.neck.register_forward_hook(lambda *a: passes.append(1))
     FastGenerator(sam, SETTINGS)(noise(40, 56))
@@ -209,43 +206,48 @@ def test_one_encoder_pass_a_crop(sam):
     assert len(passes) == 6
 
 
-def test_upscaling_is_paid_for_by_survivors_only(sam, monkeypatch):
+def test_only_points_that_pass_the_iou_threshold_are_upscaled(sam, monkeypatch):
     upscaled = []
-    original = pixels._upscaled
-    monkeypatch.setattr(pixels, "_upscaled", lambda *a: upscaled.append(len(a[-1])) or original(*a))
+    upscale = factored_pixels._upscale
+
+    def count_points(*arguments):
+        upscaled.append(len(arguments[-1]))
+        return upscale(*arguments)
+
+    monkeypatch.setattr(factored_pixels, "_upscale", count_points)
     rgb = noise(40, 56)
-    iou = predicted_iou(sure(sam), rgb, 3)
-    threshold = between(iou, 0.2)
+    iou = predicted_iou(raise_ious(sam), rgb, 3)
+    threshold = find_threshold(iou, 0.2)
     FastGenerator(sam, {**SETTINGS, "pred_iou_thresh": threshold})(rgb)
     assert sum(upscaled) == int((iou > threshold).any(dim=1).sum())
 
 
-def test_small_regions_are_removed_as_meta_does(sam):
+def test_small_regions_are_removed_as_meta_removes_them(sam):
     pytest.importorskip("cv2")
-    same_masks(sam, noise(40, 56), {**SETTINGS, "min_mask_region_area": 12})
+    assert_same_masks(sam, noise(40, 56), {**SETTINGS, "min_mask_region_area": 12})
 
 
 @pytest.mark.parametrize("kind", ["brain", "prostate"])
-def test_bf16_finds_about_the_same_masks(kind):
-    """Not all where a processor rounds: scores at a threshold and doubles fall either way."""
+def test_bf16_finds_nearly_the_same_masks(kind):
+    """Where the processor rounds, scores near a threshold and duplicates may change."""
     shares, masks = [], []
     for case in ("site1-01", "site2-01", "site2-02", "site3-02"):
         sam, rgb, chosen = compact_on_a_phantom(kind, case)
         expected, embedding = FastGenerator(sam, chosen)(rgb)
         before = torch.get_float32_matmul_precision()
-        found, near = FastGenerator(sam, {**chosen, "precision": "bf16"})(rgb)
+        rounded, near = FastGenerator(sam, {**chosen, "precision": "bf16"})(rgb)
         assert torch.get_float32_matmul_precision() == before
         assert near.dtype == np.float32
         np.testing.assert_allclose(near, embedding, atol=0.05 * np.abs(embedding).max())
-        shares.append(matched(found, expected))
+        shares.append(matched_share(rounded, expected))
         masks.append(len(expected))
     assert np.average(shares, weights=masks) >= (1 if onednn_is_exact() else 0.9)
 
 
-def test_the_rounding_of_tf32_changes_one_mask_in_a_hundred():
-    """Imitated: what a layer of the encoder reads and its weights lose all but ten bits."""
+def test_rounding_to_tf32_changes_at_most_one_mask_in_a_hundred():
+    """Simulated by rounding the inputs and weights of the encoder's convolutions to ten bits."""
 
-    def rounded(x):
+    def round_to_tf32(x):
         bits = x.contiguous().view(torch.int32) + 0x1000
         return (bits & ~0x1FFF).view(torch.float32)
 
@@ -255,20 +257,20 @@ def test_the_rounding_of_tf32_changes_one_mask_in_a_hundred():
         expected, _ = FastGenerator(sam, chosen)(rgb)
         for layer in sam.image_encoder.modules():
             if isinstance(layer, torch.nn.Conv2d):
-                layer.weight.data = rounded(layer.weight.data)
-                layer.register_forward_pre_hook(lambda _, inputs: (rounded(inputs[0]),))
-        found, _ = FastGenerator(sam, {**chosen, "precision": "tf32"})(rgb)
-        shares.append(matched(found, expected))
+                layer.weight.data = round_to_tf32(layer.weight.data)
+                layer.register_forward_pre_hook(lambda _, inputs: (round_to_tf32(inputs[0]),))
+        rounded, _ = FastGenerator(sam, {**chosen, "precision": "tf32"})(rgb)
+        shares.append(matched_share(rounded, expected))
         masks.append(len(expected))
     assert np.average(shares, weights=masks) >= 0.99
 
 
-def matched(found, expected):
-    """Share of the expected masks that a found one covers at an IoU of 0.95."""
-    return np.mean(np.array(best_ious(found, expected)) >= 0.95)
+def matched_share(masks, expected):
+    """Return the share of expected masks that one of `masks` matches at an IoU of 0.95."""
+    return np.mean(np.array(best_ious(masks, expected)) >= 0.95)
 
 
-def test_a_grey_slice_is_prepared_as_metas_predictor_does(sam):
+def test_grey_and_colour_slices_are_prepared_as_meta_prepares_them(sam):
     colour = np.random.default_rng(2).integers(0, 255, (40, 56, 3), np.uint8)
     for rgb in (noise(40, 56), colour):
         (crop,) = FastGenerator(sam, SETTINGS).prepare(rgb)

@@ -1,4 +1,4 @@
-"""The decoder of many points against segment_anything's, and the resize against its two steps."""
+"""The decoder of many points against segment_anything's own."""
 
 from unittest import mock
 
@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_sam import random_sam
 
-from umsam.everything_mode import pixels
-from umsam.everything_mode.mask_resize import MaskResize, resize_matrix
-from umsam.everything_mode.pixels import _per_head
+from umsam.everything_mode import factored_pixels
+from umsam.everything_mode.factored_pixels import _multiply_per_head
 from umsam.everything_mode.point_decoder import PointDecoder
 
 
-def both(sam, points, seed=0, size=1.0):
-    """Reference's and ours: predicted IoU [P, M] and logits [P, M, h, w]."""
+def decode_with_both(sam, points, seed=0, size=1.0):
+    """Return predicted IoU [P, M] and logits [P, M, h, w] of the reference and of ours."""
     torch.manual_seed(seed)
     grid = sam.prompt_encoder.image_embedding_size
     channels = sam.prompt_encoder.embed_dim
@@ -32,10 +31,10 @@ def both(sam, points, seed=0, size=1.0):
             multimask_output=True,
         )
         decoder = PointDecoder(sam)
-        image = decoder.image_terms(embedding[0])
+        image = decoder.multiply_image(embedding[0])
         decoded = decoder.decode(image, sparse)
-        every = torch.ones_like(decoded.predicted_iou, dtype=torch.bool)
-        masks = decoder.mask_logits(image, decoded, every).view(expected.shape)
+        selection = torch.ones_like(decoded.predicted_iou, dtype=torch.bool)
+        masks = decoder.compute_mask_logits(image, decoded, selection).view(expected.shape)
     return (expected_iou, expected), (decoded.predicted_iou, masks), (decoder, image, decoded)
 
 
@@ -48,76 +47,46 @@ def both(sam, points, seed=0, size=1.0):
     downsample=st.sampled_from([1, 2]),
     outputs=st.integers(1, 3),
     points=st.integers(1, 5),
-    at_once=st.sampled_from([1, 5, 1024]),
+    part=st.sampled_from([1, 5, 1024]),
 )
-def test_any_decoder_gives_metas_numbers(
-    seed, grid, heads, depth, downsample, outputs, points, at_once
+def test_any_decoder_returns_the_numbers_of_meta(
+    seed, grid, heads, depth, downsample, outputs, points, part
 ):
     sam = random_sam(seed, grid, 32, heads, depth, downsample, outputs)
-    with mock.patch.object(pixels, "AT_ONCE", at_once):
-        (expected_iou, expected), (iou, masks), _ = both(sam, points, seed)
+    with mock.patch.object(factored_pixels, "PIXELS_PER_PART", part):
+        (expected_iou, expected), (iou, masks), _ = decode_with_both(sam, points, seed)
     torch.testing.assert_close(iou, expected_iou, atol=2e-5, rtol=2e-5)
     torch.testing.assert_close(masks, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("at_once", [4, 1024])
+@pytest.mark.parametrize("part", [4, 1024])
 @pytest.mark.parametrize("size", [1e-3, 1.0, 30.0])
-def test_small_and_large_embeddings(size, at_once, monkeypatch):
-    """Large scores need the softmax's maximum; small ones must not lose the variance."""
-    monkeypatch.setattr(pixels, "AT_ONCE", at_once)
-    (expected_iou, expected), (iou, masks), _ = both(random_sam(5), 4, size=size)
+def test_small_and_large_embeddings_stay_accurate(size, part, monkeypatch):
+    """Large scores require the maximum in the softmax; small ones must keep the variance."""
+    monkeypatch.setattr(factored_pixels, "PIXELS_PER_PART", part)
+    (expected_iou, expected), (iou, masks), _ = decode_with_both(random_sam(5), 4, size=size)
     torch.testing.assert_close(iou, expected_iou, atol=2e-5, rtol=1e-4)
     torch.testing.assert_close(masks, expected, atol=2e-4, rtol=1e-3)
 
 
-def test_the_official_size():
+def test_the_official_size_returns_the_numbers_of_meta():
     sam = random_sam(1, (64, 64), 256, heads=8)
-    (expected_iou, expected), (iou, masks), _ = both(sam, 3)
+    (expected_iou, expected), (iou, masks), _ = decode_with_both(sam, 3)
     torch.testing.assert_close(iou, expected_iou, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(masks, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_wanted_masks_come_in_order():
-    _, (_, masks), (decoder, image, decoded) = both(random_sam(2), 5)
-    wanted = torch.tensor([[0, 1, 0], [0, 0, 0], [1, 0, 1], [1, 1, 1], [0, 0, 1]], dtype=torch.bool)
+def test_selected_masks_are_returned_in_order():
+    _, (_, masks), (decoder, image, decoded) = decode_with_both(random_sam(2), 5)
+    selection = torch.tensor(
+        [[0, 1, 0], [0, 0, 0], [1, 0, 1], [1, 1, 1], [0, 0, 1]], dtype=torch.bool
+    )
     with torch.no_grad():
-        found = decoder.mask_logits(image, decoded, wanted)
-    torch.testing.assert_close(found, masks[wanted], atol=1e-5, rtol=1e-5)
+        selected = decoder.compute_mask_logits(image, decoded, selection)
+    torch.testing.assert_close(selected, masks[selection], atol=1e-5, rtol=1e-5)
 
 
-def test_products_a_head():
+def test_the_product_per_head_equals_a_batched_product():
     torch.manual_seed(0)
     x, y = torch.randn(3, 2, 7, 4), torch.randn(2, 4, 50)
-    torch.testing.assert_close(_per_head(x, y), x @ y, atol=1e-5, rtol=1e-5)
-
-
-# ---- the resize
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    low=st.integers(4, 24),
-    factor=st.sampled_from([2, 4]),
-    height=st.integers(1, 150),
-    width=st.integers(1, 150),
-    seed=st.integers(0, 10**6),
-)
-def test_the_resize_is_sams(low, factor, height, width, seed):
-    square = low * factor
-    sam = random_sam(0, (low // 4, low // 4))
-    sam.image_encoder.img_size = square
-    scale = square / max(height, width)
-    used = (max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5)))
-    torch.manual_seed(seed)
-    logits = torch.randn(2, low, low)
-    expected = sam.postprocess_masks(logits[None], used, (height, width))[0]
-    resize = MaskResize((low, low), square, used, (height, width), torch.device("cpu"))
-    torch.testing.assert_close(resize(logits), expected, atol=1e-5, rtol=1e-5)
-
-
-def test_rows_of_the_matrix_are_means_of_three_neighbours():
-    matrix = resize_matrix(256, 1024, 700, 333)
-    torch.testing.assert_close(matrix.sum(dim=1), torch.ones(333), atol=1e-6, rtol=0)
-    columns = [row.nonzero()[:, 0] for row in matrix]
-    assert max(int(c[-1] - c[0]) for c in columns) <= 2
-    assert (matrix >= 0).all()
+    torch.testing.assert_close(_multiply_per_head(x, y), x @ y, atol=1e-5, rtol=1e-5)

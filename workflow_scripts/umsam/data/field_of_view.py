@@ -1,4 +1,4 @@
-"""What SAM sees of a slice: all of it, or a square of a given size in mm around its middle."""
+"""The part of a slice that SAM sees: all of it, or a central square of a given size in mm."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class View:
-    """A rectangle of a slice, in whole pixels: its first row and column, its height and width."""
+    """A rectangle of a slice in pixels: its first row and column, its height and width."""
 
     y: int
     x: int
@@ -16,12 +16,12 @@ class View:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns, to index the last two axes of an array with."""
+        """Index of the rectangle into the last two axes of an array."""
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
 
-def view_of(shape: tuple[int, int], spacing: tuple[float, float], side: float | None) -> View:
-    """The central square of a slice; along an axis that is shorter, all of it.
+def central_view(shape: tuple[int, int], spacing: tuple[float, float], side: float | None) -> View:
+    """Return the central square of a slice, cut off at the slice's borders.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def view_of(shape: tuple[int, int], spacing: tuple[float, float], side: float | 
     spacing
         Size of a pixel in mm along y and x.
     side
-        Of the square, in mm; None: the whole slice.
+        Side of the square in mm; None selects the whole slice.
     """
     if side is None:
         return View(0, 0, *shape)

@@ -1,4 +1,4 @@
-"""The masks of one slice with everything SAM says about them, and their file."""
+"""The masks of one slice with SAM's scores, and the file that holds them."""
 
 import zipfile
 from dataclasses import dataclass, replace
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from umsam.data.field_of_view import View
 from umsam.errors import InputError
 from umsam.files import atomic_write
-from umsam.data.field_of_view import View
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class SliceMasks:
     predicted_iou, stability_score
         float32 [K], SAM's own estimates of quality.
     box
-        int32 [K, 4]: x and y of the first column and row, then the last column minus the first and
-        the last row minus the first (Meta's XYWH: a box one pixel wide has the width 0).
+        int32 [K, 4]: the first column and row, then the last column minus the first and the last
+        row minus the first (Meta's XYWH: a box that is one pixel wide has width 0).
     point
-        float32 [K, 2]: x, y of the grid point that the mask answers.
+        float32 [K, 2]: x, y of the grid point that produced the mask.
     """
 
     masks: NDArray[np.bool_]
@@ -47,11 +47,11 @@ class SliceMasks:
 
     @property
     def area(self) -> NDArray[np.int64]:
-        """Pixels of each mask, [K]."""
+        """Number of pixels of each mask, [K]."""
         return np.count_nonzero(self.masks, axis=(1, 2))
 
-    def placed(self, view: View, shape: tuple[int, int]) -> "SliceMasks":
-        """Masks of a view as masks of the slice of `shape` that it is part of."""
+    def place_in_slice(self, view: View, shape: tuple[int, int]) -> "SliceMasks":
+        """Return masks of a view as masks of the whole slice, which has the size `shape`."""
         masks = np.zeros((len(self), *shape), bool)
         masks[:, *view.window] = self.masks
         return replace(
@@ -63,7 +63,7 @@ class SliceMasks:
 
 
 def no_masks(height: int, width: int) -> SliceMasks:
-    """A slice on which nothing was found."""
+    """Return the masks of a slice without any ROI."""
     return SliceMasks(
         masks=np.zeros((0, height, width), bool),
         predicted_iou=np.zeros(0, np.float32),
@@ -74,37 +74,37 @@ def no_masks(height: int, width: int) -> SliceMasks:
 
 
 def slice_file(folder: str | Path, z: int) -> Path:
-    """The masks file of slice `z` in a case's folder."""
+    """Return the path of the masks of slice `z` in a case's folder."""
     return Path(folder) / f"slice_{z:03d}.npz"
 
 
-def write_slice_masks(path: str | Path, m: SliceMasks) -> None:
+def write_slice_masks(path: str | Path, slice_masks: SliceMasks) -> None:
     """Write a compressed .npz of plain arrays.
 
-    `row_changes` is uint8 [K, H, ceil(W / 8)]: eight pixels a byte, each row XORed with the one
-    above, which leaves little but zeros to compress.
+    `row_changes` is uint8 [K, H, ceil(W / 8)]: eight pixels per byte, and each row XORed with the
+    row above. Mostly zeros remain, which compress well.
     """
-    rows = np.packbits(m.masks, axis=2)
+    rows = np.packbits(slice_masks.masks, axis=2)
     rows[:, 1:] ^= rows[:, :-1].copy()
     with atomic_write(path) as temporary:
         np.savez_compressed(
             temporary,
             row_changes=rows,
-            shape=np.array(m.masks.shape, np.int64),
-            predicted_iou=m.predicted_iou.astype(np.float32),
-            stability_score=m.stability_score.astype(np.float32),
-            box=m.box.astype(np.int32),
-            point=m.point.astype(np.float32),
+            shape=np.array(slice_masks.masks.shape, np.int64),
+            predicted_iou=slice_masks.predicted_iou.astype(np.float32),
+            stability_score=slice_masks.stability_score.astype(np.float32),
+            box=slice_masks.box.astype(np.int32),
+            point=slice_masks.point.astype(np.float32),
         )
 
 
 def read_slice_masks(path: str | Path) -> SliceMasks:
-    """Read what `write_slice_masks` wrote; never unpickles.
+    """Read a file of `write_slice_masks`; nothing is unpickled.
 
     Raises
     ------
     InputError
-        The file is missing, cut short or of another kind.
+        The file is missing, truncated or of another kind.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -120,6 +120,6 @@ def read_slice_masks(path: str | Path) -> SliceMasks:
             )
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{path}: not a file of slice masks ({error}). Delete its folder, so that everything "
-            "mode makes it again."
+            f"{path}: not a file of slice masks ({error}). Delete its folder and run the workflow "
+            "again: everything mode then rewrites it."
         ) from error

@@ -1,8 +1,8 @@
-"""SAM's low-resolution logits to the size of the slice, by one composed interpolation.
+"""Resize SAM's low-resolution mask logits to the slice with one composed interpolation.
 
-segment_anything enlarges each mask to the encoder's square, cuts the padding off and resizes again
-to the image. Both steps are bilinear, so along each axis they are one matrix with at most three
-neighbouring entries a row; the square in between is never made.
+segment_anything enlarges each mask to the encoder's square, crops the padding and resizes the rest
+to the image. Both steps are bilinear, so together they are one matrix per axis, with at most three
+adjacent nonzero entries per row. The intermediate square is never computed.
 """
 
 import torch
@@ -11,16 +11,16 @@ from torch import Tensor
 
 
 def resize_matrix(low: int, square: int, used: int, size: int) -> Tensor:
-    """The map along one axis, float32 [size, low].
+    """Return the resize along one axis as a float32 matrix [size, low].
 
     Parameters
     ----------
     low
         Length of the decoder's masks.
     square
-        Side of the encoder's input, to which they are enlarged.
+        Side of the encoder's input, to which the masks are enlarged first.
     used
-        How much of it is the image, the rest being padding.
+        Part of the square that the image covers; the rest is padding.
     size
         Length of the image.
     """
@@ -30,7 +30,21 @@ def resize_matrix(low: int, square: int, used: int, size: int) -> Tensor:
 
 
 class MaskResize:
-    """Resizes masks of one image size: see `Sam.postprocess_masks`, whose result this is."""
+    """Resizes masks to one image size, with the result of `Sam.postprocess_masks`.
+
+    Parameters
+    ----------
+    low
+        Height and width of the decoder's masks.
+    square
+        Side of the encoder's input.
+    used
+        Height and width of the image in the encoder's input.
+    size
+        Height and width of the image.
+    device
+        Where the masks are.
+    """
 
     def __init__(
         self,
@@ -43,6 +57,7 @@ class MaskResize:
         rows, columns = (
             resize_matrix(low[axis], square, used[axis], size[axis]) for axis in (0, 1)
         )
+        self.size = size
         self.columns = columns.T.contiguous().to(device)
         taps = min(3, low[0])
         first = (rows != 0).int().argmax(dim=1).clamp(max=low[0] - taps)
@@ -51,7 +66,7 @@ class MaskResize:
         self.weights = rows.gather(1, index).T[..., None].contiguous().to(device)
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """[N, H, W] from [N, h, w]."""
+        """Resize [N, h, w] to [N, H, W]."""
         wide = logits @ self.columns
         out = wide.index_select(1, self.rows[0]) * self.weights[0]
         for row, weight in zip(self.rows[1:], self.weights[1:], strict=True):

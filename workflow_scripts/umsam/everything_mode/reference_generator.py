@@ -1,4 +1,4 @@
-"""Everything mode by Meta's own `SamAutomaticMaskGenerator`: the judge of the fast one."""
+"""Everything mode by Meta's own `SamAutomaticMaskGenerator`: the reference for the fast one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +25,7 @@ SETTINGS = (
 
 
 class _Generator(SamAutomaticMaskGenerator):
-    """Meta's generator, but for crops without a mask, whose missing boxes stop the original."""
+    """Meta's generator, except that a crop without masks does not raise an error."""
 
     def _process_crop(self, *arguments: Any) -> MaskData:
         data = super()._process_crop(*arguments)
@@ -34,22 +34,31 @@ class _Generator(SamAutomaticMaskGenerator):
 
 
 class ReferenceGenerator:
-    """Masks of slices; `settings` holds at least the keys of SETTINGS; for None Meta's default."""
+    """Segments slices with Meta's generator.
+
+    Parameters
+    ----------
+    sam
+        The model.
+    settings
+        Holds at least the keys in `SETTINGS`; None selects Meta's default.
+    """
 
     def __init__(self, sam: Sam, settings: Mapping[str, Any]) -> None:
         self.sam = sam
-        chosen = {key: settings[key] for key in SETTINGS if settings[key] is not None}
-        self.generator = _Generator(sam, **chosen)
+        given = {key: settings[key] for key in SETTINGS if settings[key] is not None}
+        self.generator = _Generator(sam, **given)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> tuple[SliceMasks, NDArray[np.float32]]:
-        return self.find(self.prepare(rgb))
+        """Prepare and segment a slice, uint8 [H, W, 3]."""
+        return self.segment(self.prepare(rgb))
 
     def prepare(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Nothing: Meta's generator takes the slice as it is."""
+        """Return the slice unchanged: Meta's generator does its own preparation."""
         return rgb
 
-    def find(self, rgb: NDArray[np.uint8]) -> tuple[SliceMasks, NDArray[np.float32]]:
-        """See `FastGenerator.find`."""
+    def segment(self, rgb: NDArray[np.uint8]) -> tuple[SliceMasks, NDArray[np.float32]]:
+        """Return all masks of a slice and its embedding; see `FastGenerator.segment`."""
         embeddings: list[torch.Tensor] = []
         hook = self.sam.image_encoder.register_forward_hook(
             lambda module, inputs, output: embeddings.append(output)

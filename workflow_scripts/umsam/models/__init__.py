@@ -1,1 +1,1 @@
-"""Networks that come with weights: SAM and DINO, official and compact."""
+"""Networks with pretrained weights: SAM and DINO, official and compact."""

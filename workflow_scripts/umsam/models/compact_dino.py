@@ -1,15 +1,16 @@
-"""The compact DINO: a vision transformer small enough to ship, for features of ROIs (eq. 4).
+"""The compact DINO: a vision transformer small enough to ship, for the features of ROIs (eq. 4).
 
-A timm `VisionTransformer` with patches of 8 px, so it serves wherever the paper's ViT-S/8 does:
-grey slices repeated to RGB, ImageNet mean and standard deviation, normed patch tokens. Two things
-differ from a ViT-S/8: width 192 instead of 384 and half the depth; and the patches are embedded by
-three strided convolutions instead of one linear map (Xiao et al., "Early convolutions help
-transformers see better", 2021), because that trains several times faster and texture is what the
-features are for.
+It is a timm `VisionTransformer` with patches of 8 px and replaces the paper's ViT-S/8 without other
+changes: grey slices repeated to RGB, ImageNet mean and standard deviation, normed patch tokens. It
+differs from ViT-S/8 in two ways. Its width is 192 instead of 384, and it has half the depth. And
+three strided convolutions embed the patches instead of one linear map (Xiao et al., "Early
+convolutions help transformers see better", 2021): they train several times faster, and the features
+mainly describe texture.
 """
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.layers import LayerNorm2d, PatchEmbed
@@ -22,13 +23,13 @@ PATCH = 8
 EMBED_DIM = 192
 DEPTH = 6
 HEADS = 3
-TRAINED_SIZE = 64  # side of the global crops in training, px; elsewhere positions are interpolated
+TRAINED_SIZE = 64  # side of the global crops in training, px; other sizes interpolate positions
 
 
 class ConvolutionalPatchEmbed(PatchEmbed):
-    """Patches of 8 px through three convolutions of stride 2: [B, 3, H, W] -> [B, H/8, W/8, C]."""
+    """Embeds patches of 8 px with three strided convolutions: [B, 3, H, W] -> [B, H/8, W/8, C]."""
 
-    def __init__(self, *, in_chans: int = 3, embed_dim: int = EMBED_DIM, **kwargs: object) -> None:
+    def __init__(self, *, in_chans: int = 3, embed_dim: int = EMBED_DIM, **kwargs: Any) -> None:
         super().__init__(in_chans=in_chans, embed_dim=embed_dim, **kwargs)
         widths = (in_chans, embed_dim // 6, embed_dim // 3, 2 * embed_dim // 3)
         layers: list[nn.Module] = []
@@ -38,15 +39,16 @@ class ConvolutionalPatchEmbed(PatchEmbed):
                 LayerNorm2d(after),
                 nn.GELU(),
             ]
-        self.proj = nn.Sequential(*layers, nn.Conv2d(widths[-1], embed_dim, kernel_size=1))
+        last = nn.Conv2d(widths[-1], embed_dim, kernel_size=1)
+        self.proj = nn.Sequential(*layers, last)  # type: ignore[assignment]  # timm: a Conv2d
 
 
 def build_compact_dino(checkpoint: Path | str | None) -> VisionTransformer:
-    """The compact DINO in evaluation mode, in float32.
+    """Build the compact DINO in evaluation mode, in float32.
 
-    Takes [B, 3, H, W] with H and W multiples of 8; `forward_features` gives [B, 1 + H/8 * W/8, 192]
-    (class token first, normed). With `checkpoint` None the weights are random, for pretraining and
-    tests.
+    It takes [B, 3, H, W] with H and W multiples of 8; `forward_features` returns
+    [B, 1 + H/8 * W/8, 192] (class token first, normed). If `checkpoint` is None, the weights are
+    random, as pretraining and tests need them.
 
     Raises `InputError` if the checkpoint is missing or holds another model.
     """
@@ -61,35 +63,37 @@ def build_compact_dino(checkpoint: Path | str | None) -> VisionTransformer:
         embed_layer=ConvolutionalPatchEmbed,
     )
     if checkpoint is not None:
-        model.load_state_dict(_state(Path(checkpoint), model))
+        model.load_state_dict(_read_state(Path(checkpoint), model))
     return model.eval()
 
 
-def save_weights(model: nn.Module, path: Path | str) -> None:
-    """Write the weights alone, in half precision, for `load_dino` to read."""
+def save_compact_dino(model: nn.Module, path: Path | str) -> None:
+    """Write only the weights, in half precision, in the format that `load_dino` reads."""
     state = {name: value.detach().cpu().half() for name, value in model.state_dict().items()}
     torch.save(state, path)
 
 
-def _state(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
+def _read_state(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise InputError(
-            f"{path}: no such file. The compact DINO ships as resources/compact_dino.pt; "
-            "set dino.checkpoint to it, or train one with the target pretrain_dino."
+            f"{path}: no such file. The compact DINO ships as resources/compact_dino.pt: leave "
+            "dino.checkpoint null to use it, or train one with the target pretrain_dino."
         )
     state = torch.load(path, map_location="cpu", weights_only=True)
     expected = {name: value.shape for name, value in model.state_dict().items()}
-    found = (
+    actual = (
         {name: getattr(value, "shape", None) for name, value in state.items()}
         if isinstance(state, dict)
         else {}
     )
-    if found != expected:
+    if actual != expected:
         differing = sorted(
-            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+            name
+            for name in expected.keys() | actual.keys()
+            if expected.get(name) != actual.get(name)
         )
         raise InputError(
-            f"{path}: not a compact DINO checkpoint ({len(differing)} entries differ, the first is "
-            f"{differing[0]!r}). For other DINO weights set dino.model to their timm name."
+            f"{path}: not a compact DINO checkpoint ({len(differing)} entries differ; the first is "
+            f"{differing[0]!r}). To use other DINO weights, set dino.model to their timm name."
         )
     return {name: value.float() for name, value in state.items()}

@@ -1,10 +1,10 @@
 """The compact SAM: segment-anything's prompt encoder and mask decoder on a small encoder.
 
-Everything around the encoder is segment_anything's own code, so its `SamPredictor` and
-`SamAutomaticMaskGenerator` run on it unmodified. The embedding has SAM's 256 channels, which lets
-prototype distillation compare it with the UNet's bottleneck without a projection. Images are seen
-at 192 x 192, the embedding is 24 x 24 (stride 8), masks come out at 96 x 96 and are resized by
-segment_anything.
+Everything except the encoder is segment_anything's own code, so its `SamPredictor` and
+`SamAutomaticMaskGenerator` run on the model unmodified. The embedding has SAM's 256 channels, so
+that prototype distillation compares it with the UNet's bottleneck without a projection. The encoder
+takes images of 192 x 192 px; the embedding is 24 x 24 (stride 8), and the masks are 96 x 96 before
+segment_anything resizes them.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ def _norm(channels: int) -> nn.GroupNorm:
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions with group norm and a shortcut (post-activation, as in ResNet)."""
 
-    def __init__(self, channels: int, dilation: int = 1):
+    def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(
             channels, channels, 3, padding=dilation, dilation=dilation, bias=False
@@ -44,17 +44,21 @@ class ResidualBlock(nn.Module):
 
 
 class Downsample(nn.Sequential):
-    def __init__(self, source: int, target: int):
+    """A 3 x 3 convolution of stride 2 with group norm and ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
-            nn.Conv2d(source, target, 3, stride=2, padding=1, bias=False), _norm(target), nn.ReLU()
+            nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False),
+            _norm(out_channels),
+            nn.ReLU(),
         )
 
 
 class CompactEncoder(nn.Module):
     """Plain convolutions: [B, 3, S, S] to [B, 256, S / 8, S / 8], S a multiple of 32.
 
-    Coarse stages (strides 16 and 32) carry the wide context an object needs to be told from its
-    surroundings; they are merged back into the stride-8 map as in a feature pyramid.
+    Coarse stages (strides 16 and 32) provide the wide context that separates an object from its
+    surroundings. They are added to the stride-8 map, as in a feature pyramid.
     """
 
     def __init__(
@@ -62,17 +66,17 @@ class CompactEncoder(nn.Module):
         img_size: int = IMAGE_SIZE,
         widths: tuple[int, ...] = (32, 64, 128, 192, 192),
         depths: tuple[int, ...] = (0, 2, 3, 2, 1),
-    ):
+    ) -> None:
         super().__init__()
         self.img_size = img_size
-        stages, source = [], 3
+        stages, channels = [], 3
         for width, depth in zip(widths, depths, strict=True):
             stages.append(
                 nn.Sequential(
-                    Downsample(source, width), *(ResidualBlock(width) for _ in range(depth))
+                    Downsample(channels, width), *(ResidualBlock(width) for _ in range(depth))
                 )
             )
-            source = width
+            channels = width
         self.stages = nn.ModuleList(stages)
         self.lateral = nn.ModuleList(nn.Conv2d(width, CHANNELS, 1) for width in widths[1:])
         self.neck = nn.Sequential(
@@ -88,23 +92,23 @@ class CompactEncoder(nn.Module):
             x = stage(x)
             maps.append(x)
         size = maps[2].shape[-2:]
-        merged = self.lateral[0](F.avg_pool2d(maps[1], 2)) + self.lateral[1](maps[2])
+        pyramid = self.lateral[0](F.avg_pool2d(maps[1], 2)) + self.lateral[1](maps[2])
         for lateral, coarse in zip(self.lateral[2:], maps[3:], strict=True):
-            merged = merged + F.interpolate(
+            pyramid = pyramid + F.interpolate(
                 lateral(coarse), size=size, mode="bilinear", align_corners=False
             )
-        return self.neck(merged)
+        return self.neck(pyramid)
 
 
-def _start_at_the_prompt(sam: Sam) -> None:
-    """An initialisation from which the decoder's tokens read the image where their prompt lies.
+def _attend_to_the_prompt(sam: Sam) -> None:
+    """Initialise the decoder so that its tokens read the image at their prompt.
 
-    A randomly initialised decoder needs thousands of images to find out what a prompt is. Tokens
-    and pixels carry the same positional encoding, so it is enough to tie the projections of queries
-    and keys, to let the first self-attention hand the prompt's encoding to every token, and to keep
-    the learned embeddings small beside it.
+    A randomly initialised decoder needs thousands of images to learn what a prompt is. Tokens and
+    pixels carry the same positional encoding. So three measures suffice: the query and key
+    projections are tied, the first self-attention passes the prompt's encoding to every token, and
+    the learned embeddings are small relative to it.
     """
-    # a narrower kernel of the random Fourier features: one embedding cell, not two
+    # Narrow the kernel of the random Fourier features from two embedding cells to one.
     sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix *= 1.75
     decoder = sam.mask_decoder
     with torch.no_grad():
@@ -132,9 +136,10 @@ def _start_at_the_prompt(sam: Sam) -> None:
 
 
 def build_compact_sam(checkpoint: Path | str | None = None) -> Sam:
-    """The compact SAM in eval mode, fp32; without a checkpoint randomly initialised (global seed).
+    """Build the compact SAM in evaluation mode, in float32.
 
-    Raises RuntimeError (torch's own) when the file does not hold this architecture.
+    Without a checkpoint the weights are random, drawn from torch's global generator. Raises torch's
+    RuntimeError if the file does not hold this architecture.
     """
     grid = IMAGE_SIZE // STRIDE
     sam = Sam(
@@ -162,7 +167,7 @@ def build_compact_sam(checkpoint: Path | str | None = None) -> Sam:
         pixel_std=[PIXEL_STD] * 3,
     )
     if checkpoint is None:
-        _start_at_the_prompt(sam)
+        _attend_to_the_prompt(sam)
     else:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         sam.load_state_dict({name: value.float() for name, value in state.items()})
@@ -170,5 +175,5 @@ def build_compact_sam(checkpoint: Path | str | None = None) -> Sam:
 
 
 def save_compact_sam(sam: Sam, path: Path | str) -> None:
-    """Writes the weights in half precision, which is what the repository ships."""
+    """Write the weights in half precision, the format of resources/compact_sam.pt."""
     torch.save({name: value.half().cpu() for name, value in sam.state_dict().items()}, path)

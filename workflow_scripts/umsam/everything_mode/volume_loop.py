@@ -1,5 +1,8 @@
-"""SAM's everything mode on a volume (eq. 1-2): a grid of points on every slice, every mask that SAM
-stands by, and the embedding of the same encoder pass, which the distillation uses later."""
+"""Run everything mode on a volume (eq. 1-2).
+
+A generator prompts SAM with a grid of points on every slice. Each slice yields a file of masks, and
+the volume one file of embeddings from the same encoder passes, which the distillation uses.
+"""
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,25 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 from segment_anything.modeling import Sam
 
-from umsam.data.intensity import to_rgb_uint8
-from umsam.errors import InputError
-from umsam.jobs import progress
-from umsam.everything_mode.fast_generator import FastGenerator
 from umsam.data.field_of_view import View
+from umsam.data.intensity import to_rgb_uint8
 from umsam.data.masks import slice_file, write_slice_masks
+from umsam.errors import InputError
+from umsam.everything_mode.fast_generator import FastGenerator
 from umsam.everything_mode.reference_generator import ReferenceGenerator
+from umsam.jobs import progress
 
 Generator = FastGenerator | ReferenceGenerator
 GENERATORS: dict[str, type[Generator]] = {"fast": FastGenerator, "reference": ReferenceGenerator}
 
 
 def make_generator(sam: Sam, settings: Mapping[str, Any]) -> Generator:
-    """The generator that ``settings["generator"]`` names; see `FastGenerator` for the others.
+    """Make the generator named by ``settings["generator"]``.
+
+    `FastGenerator` lists the other settings.
 
     Raises
     ------
     InputError
-        min_mask_region_area is set, but OpenCV, which Meta's code needs for it, is missing.
+        min_mask_region_area is positive, but OpenCV, which Meta's code needs for it, is missing.
     """
     if settings["min_mask_region_area"] > 0:
         try:
@@ -41,49 +46,53 @@ def make_generator(sam: Sam, settings: Mapping[str, Any]) -> Generator:
     return GENERATORS[settings["generator"]](sam, settings)
 
 
-def everything_mode(
+def segment_volume(
     generator: Generator, volume: NDArray[np.float32], view: View, folder: Path, features: Path
 ) -> int:
-    """Run on every slice of a volume; meanwhile the last is written and the next prepared.
+    """Segment every slice of a volume.
+
+    While a slice is segmented, a thread prepares the next one and another writes the previous one.
 
     Parameters
     ----------
+    generator
+        See `make_generator`.
     volume
         [Z, H, W], intensities in [0, 1].
     view
-        What SAM sees of each slice.
+        The part of each slice that SAM sees.
     folder
-        Receives a file of masks a slice (`slice_file`).
+        Receives one file of masks per slice (`slice_file`).
     features
         Receives SAM's embeddings of the view, a float16 .npy [Z, 256, h, w].
 
     Returns
     -------
     int
-        How many masks there are.
+        The number of masks.
     """
-    found, stored, written = 0, None, Future()
-    written.set_result(None)
+    mask_count = 0
+    writing: Future[None] = Future()
+    writing.set_result(None)
 
-    def prepared(z: int) -> Any:
+    def prepare(z: int) -> Any:
         return generator.prepare(to_rgb_uint8(volume[z][view.window]))
 
     with ThreadPoolExecutor(max_workers=1) as reader, ThreadPoolExecutor(max_workers=1) as writer:
-        following = reader.submit(prepared, 0)
+        preparation = reader.submit(prepare, 0)
         for z in progress(range(len(volume)), len(volume), "slices"):
-            current = following.result()
+            image = preparation.result()
             if z + 1 < len(volume):
-                following = reader.submit(prepared, z + 1)
-            masks, embedding = generator.find(current)
-            found += len(masks)
-            if stored is None:
+                preparation = reader.submit(prepare, z + 1)
+            masks, embedding = generator.segment(image)
+            mask_count += len(masks)
+            if z == 0:
                 shape = (len(volume), *embedding.shape)
-                stored = np.lib.format.open_memmap(features, "w+", np.float16, shape)
-            stored[z] = embedding
-            written.result()
-            written = writer.submit(
-                write_slice_masks, slice_file(folder, z), masks.placed(view, volume.shape[1:])
-            )
-        written.result()
-    stored.flush()
-    return found
+                embeddings = np.lib.format.open_memmap(features, "w+", np.float16, shape)
+            embeddings[z] = embedding
+            writing.result()
+            slice_masks = masks.place_in_slice(view, volume.shape[1:])
+            writing = writer.submit(write_slice_masks, slice_file(folder, z), slice_masks)
+        writing.result()
+    embeddings.flush()
+    return mask_count
