@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "workflow_scripts"))
 from umsam.data.intensity import normalise, to_rgb_uint8  # noqa: E402
 from umsam.data.volumes import read_array  # noqa: E402
 from umsam.models.compact_sam import build_compact_sam  # noqa: E402
-from umsam.models.sam import GENERATOR_DEFAULTS  # noqa: E402
+from umsam.planning.sam_variants import SAM_VARIANTS  # noqa: E402
 from umsam.planning.sample_sheet import read_sample_sheet  # noqa: E402
 from umsam.pretraining.procedural import random_scene  # noqa: E402
 from umsam.pseudo_labels.pseudo_labels import pairwise_iou  # noqa: E402
@@ -66,7 +66,14 @@ def best_iou(masks: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def measure(sam: Sam, slices: Slices, points_per_side: int) -> dict[str, float]:
     """Recall of the raw and the returned masks, number of masks, and time per slice."""
     grid = {"points_per_side": points_per_side, "points_per_batch": 64}
-    default = SamAutomaticMaskGenerator(sam, **grid, **GENERATOR_DEFAULTS["compact"])
+    variant = SAM_VARIANTS["compact"]
+    default = SamAutomaticMaskGenerator(
+        sam,
+        **grid,
+        pred_iou_thresh=variant.pred_iou_thresh,
+        stability_score_thresh=variant.stability_score_thresh,
+        stability_score_offset=variant.stability_score_offset,
+    )
     raw = SamAutomaticMaskGenerator(
         sam, **grid, pred_iou_thresh=-1e9, stability_score_thresh=-1.0, box_nms_thresh=1.0
     )

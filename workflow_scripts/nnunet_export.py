@@ -6,12 +6,12 @@ with job(snakemake):
     import logging
 
     from umsam.baselines.nnunet import export_dataset
-    from umsam.evaluation.case_metrics import case_of
+    from umsam.evaluation.case_metrics import case_name
     from umsam.files import atomic_directory
 
     files = snakemake.input
     images, labels = (
-        {case_of(path): path for path in paths} for paths in (files.images, files.labels)
+        {case_name(path): path for path in paths} for paths in (files.images, files.labels)
     )
     with atomic_directory(snakemake.output[0]) as folder:
         export_dataset(folder, images, labels)

@@ -92,11 +92,11 @@ def test_model_input_is_normalised_rgb():
 def test_pooling_equals_a_plain_loop():
     rng = np.random.default_rng(0)
     patches, coverage = rng.normal(size=(2, 9, 4)), rng.random((2, 3, 9))
-    pooled = pool_regions(torch.tensor(patches), torch.tensor(coverage)).numpy()
+    features = pool_regions(torch.tensor(patches), torch.tensor(coverage)).numpy()
     for n in range(2):
         for r in range(3):
             mean = sum(coverage[n, r, p] * patches[n, p] for p in range(9)) / coverage[n, r].sum()
-            np.testing.assert_allclose(pooled[n, r], mean)
+            np.testing.assert_allclose(features[n, r], mean)
 
 
 def test_an_absent_region_has_zero_features():

@@ -120,6 +120,7 @@ class DinoRun:
 
     @property
     def teacher_backbone(self) -> VisionTransformer:
+        """The averaged transformer, which becomes the checkpoint."""
         return cast(Branch, self.teacher.module).backbone
 
     def train_step(self) -> dict[str, float]:

@@ -155,9 +155,8 @@ def _blur(image: np.ndarray, sigma_y: float, sigma_x: float) -> np.ndarray:
     return ndimage.gaussian_filter(image, (sigma_y, sigma_x), truncate=2.5)
 
 
-def _render(rng: np.random.Generator, painter: Painter, body: np.ndarray) -> np.ndarray:
-    """The image of the tissue map, as from a scanner: [H, W] float32 in [0, 1]."""
-    size, n = painter.size, painter.n_classes
+def _class_means(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Random mean grey values [n] of the tissue classes; class 0 is the background."""
     means = rng.uniform(0.05, 1, n).astype(np.float32)
     if rng.random() < 0.5:  # similar means: weak edges everywhere
         means = 0.5 + (means - 0.5) * rng.uniform(0.35, 0.9)
@@ -166,6 +165,13 @@ def _render(rng: np.random.Generator, painter: Painter, body: np.ndarray) -> np.
         if rng.random() < similar_share:
             means[k] = means[int(rng.integers(1, k))] + rng.normal(0, 0.05)
     means[0] = rng.choice([0.0, 0.02, rng.uniform(0, 0.3)])
+    return means
+
+
+def _render(rng: np.random.Generator, painter: Painter, body: np.ndarray) -> np.ndarray:
+    """The image of the tissue map, as from a scanner: [H, W] float32 in [0, 1]."""
+    size, n = painter.size, painter.n_classes
+    means = _class_means(rng, n)
     image = means[painter.tissue] + painter.shade
     strength = rng.choice([0.3, 1.0, 1.6]) * rng.gamma(1.2, 0.05, n)
     for k in range(1, n):

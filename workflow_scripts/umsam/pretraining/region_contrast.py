@@ -26,6 +26,7 @@ class ProjectionHead(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Unit vectors [N, bottleneck], float32."""
         return F.normalize(self.mlp(features).float(), dim=-1, eps=1e-6)
 
 

@@ -171,11 +171,13 @@ class _Run:
         return {name: getattr(self, name) for name in names}
 
     def save(self, path: Path) -> None:
+        """Write the state of the run, from which `resume` continues."""
         state = {name: part.state_dict() for name, part in self._parts.items()}
         with atomic_write(path) as temporary:
             torch.save({"settings": repr(self.settings), "step": self.step, **state}, temporary)
 
     def resume(self, path: Path) -> None:
+        """Load a state. Raises `InputError` if it belongs to a run with other settings."""
         state = _read_state(path, self.settings, self.device)
         self.step = state["step"]
         for name, part in self._parts.items():
@@ -219,6 +221,7 @@ class _Report:
         self.start, self.count = time.monotonic(), 0
 
     def add(self, step: int, terms: dict[str, torch.Tensor]) -> None:
+        """Count the loss terms of a step; log every 25 steps and at the last one."""
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1
@@ -231,6 +234,7 @@ class _Report:
         self._restart()
 
     def add_validation(self, step: int, scores: dict[str, float]) -> None:
+        """Log validation scores, and exclude their time from the time per step."""
         log.info("validation at step %d: %s", step, {k: round(v, 3) for k, v in scores.items()})
         self.start = time.monotonic()
 

@@ -174,13 +174,8 @@ class Painter:
                 self.fill(window, region & (shape.level < level), self.random_tissue())
         elif radius > 6 and rng.random() < 0.4:
             self.zones(cy, cx, radius, window, region, index)
-        if rng.random() < 0.25:  # shading across the object
-            direction = rng.normal(0, 1, 2)
-            ramp = (
-                direction[0] * np.linspace(-1, 1, region.shape[0], dtype=np.float32)[:, None]
-                + direction[1] * np.linspace(-1, 1, region.shape[1], dtype=np.float32)[None]
-            )
-            self.shade[window][region] += (0.15 * ramp)[region].astype(np.float32)
+        if rng.random() < 0.25:
+            self.add_shading(window, region)
         if radius < 5 or region.sum() < 60:
             return
         inside = self.on_image(window, region)
@@ -195,6 +190,15 @@ class Painter:
                     ys[at] + window[0].start, xs[at] + window[1].start, part, index, inside,
                     depth + 1,
                 )  # fmt: skip
+
+    def add_shading(self, window: Window, region: np.ndarray) -> None:
+        """Add a brightness ramp of random direction to a region of a window."""
+        direction = self.rng.normal(0, 1, 2)
+        ramp = (
+            direction[0] * np.linspace(-1, 1, region.shape[0], dtype=np.float32)[:, None]
+            + direction[1] * np.linspace(-1, 1, region.shape[1], dtype=np.float32)[None]
+        )
+        self.shade[window][region] += (0.15 * ramp)[region].astype(np.float32)
 
     def off_centre(
         self,
