@@ -174,7 +174,7 @@ def cluster(volumes: int) -> None:
     sys.path.insert(0, str(ROOT / "workflow_scripts"))
     import numpy as np
 
-    from umsam.figures.clusters import summary
+    from umsam.figures.clusters import summarise_clusters
     from umsam.pseudo_labels.assignments import AS_POOLED, assignments, read_roi_features
     from umsam.pseudo_labels.clustering import sse_curve
     from umsam.pseudo_labels.streamed_kmeans import fit_streamed, sample
@@ -204,7 +204,7 @@ def cluster(volumes: int) -> None:
         sse_curve(sample(features_of_volumes, 5000, 0)[0], 2, 5, 2, 0)
         clusters = fit_streamed(features_of_volumes, 10, 3, 0, 20000)
         cases, splits = [Path(file).stem for file in files], ["train"] * volumes
-        statistics, _ = summary(
+        statistics, _ = summarise_clusters(
             assignments(cases, splits, files, clusters.centroids, "area_mm2", AS_POOLED)
         )
         assert statistics["count"].sum() == volumes * ROIS

@@ -12,9 +12,9 @@ with job(snakemake):
     from umsam.data.volumes import read_array
     from umsam.evaluation.diagnosis import (
         diagnosis,
-        diagnosis_text,
-        measured_rois,
-        measured_slices,
+        format_diagnosis,
+        measure_rois,
+        measure_slices,
     )
     from umsam.evaluation.write import write_table
     from umsam.numbers import parse_number
@@ -43,10 +43,10 @@ with job(snakemake):
         links[case] = read_links(masks, rois[rois["valid"]]) if select == "continuous" else {}
         for z, of_slice in rois.groupby("slice"):
             tables.append(
-                measured_rois(read_slice_masks(slice_file(masks, z)).masks, of_slice, label[z])
+                measure_rois(read_slice_masks(slice_file(masks, z)).masks, of_slice, label[z])
             )
         if refined_label:
-            refined.append(measured_slices(case, read_array(refined_label) > 0, label))
+            refined.append(measure_slices(case, read_array(refined_label) > 0, label))
     keys = ["case", "slice", "index"]
     rois = pd.concat(tables).merge(
         assigned[[*keys, "cluster", "distance", "attribute"]], on=keys, how="left"
@@ -64,4 +64,4 @@ with job(snakemake):
     if of_slices is not None:
         notes.insert(1, "Refined labels are learned from the pseudo-labels of the other volumes.")
     title = f"{snakemake.wildcards.dataset}: what limits the pseudo-labels"
-    logging.info("%s", write_table(snakemake.output, table, diagnosis_text, title, notes))
+    logging.info("%s", write_table(snakemake.output, table, format_diagnosis, title, notes))

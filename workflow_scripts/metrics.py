@@ -1,4 +1,4 @@
-"""DSC and ASSD of one method on every labelled validation and test volume."""
+"""Compute DSC and ASSD of one method on every labelled validation and test volume."""
 
 from umsam.jobs import job
 

@@ -1,4 +1,4 @@
-"""Fig. 3a: precision of the ROI sets, from tables/precision.csv."""
+"""Draw Fig. 3a, the precision of the ROI sets, from tables/precision.csv."""
 
 from umsam.jobs import job
 
@@ -6,7 +6,7 @@ with job(snakemake):
     import pandas as pd
 
     from umsam.figures.precision import precision_figure
-    from umsam.figures.style import save
+    from umsam.figures.style import save_figure
 
     figure = precision_figure(pd.read_csv(snakemake.input.table))
-    save(figure, snakemake.output, snakemake.params.figures["dpi"])
+    save_figure(figure, snakemake.output, snakemake.params.figures["dpi"])

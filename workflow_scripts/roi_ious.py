@@ -1,4 +1,4 @@
-"""IoU with the label of every ROI of the labelled training volumes, in three sets (Fig. 3a)."""
+"""Compute the IoU of every ROI of the labelled training volumes with the label (Fig. 3a)."""
 
 from umsam.jobs import job
 

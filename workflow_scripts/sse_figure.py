@@ -9,10 +9,10 @@ with job(snakemake):
     import pandas as pd
 
     from umsam.figures.sse import sse_figure
-    from umsam.figures.style import save
+    from umsam.figures.style import save_figure
     from umsam.pseudo_labels.knee import knee
 
     curve = pd.read_csv(snakemake.input.curve)
     k = json.loads(Path(snakemake.input.target).read_text())["k"]
     figure = sse_figure(curve, knee(curve), k)
-    save(figure, snakemake.output, snakemake.params.figures["dpi"])
+    save_figure(figure, snakemake.output, snakemake.params.figures["dpi"])

@@ -1,4 +1,4 @@
-"""What the stages of a run cost: jobs, wall time, peak memory."""
+"""Write the cost of each stage: jobs, wall time and peak memory."""
 
 from umsam.jobs import job
 

@@ -1,4 +1,4 @@
-"""DSC, the rules for empty masks, and the rows of metrics/{method}.csv."""
+"""DSC, empty masks, and the rows of metrics/{method}.csv."""
 
 import json
 import math
@@ -30,22 +30,22 @@ def test_dice_equals_medpy():
         assert dice(a, b) == pytest.approx(dc(a, b))
 
 
-def test_perfect(label):
+def test_a_perfect_prediction_has_dsc_1_and_assd_0(label):
     agreement = measure(label, label, SPACING)
     assert (agreement.dsc, agreement.assd_mm, agreement.assd_voxel) == (1, 0, 0)
     assert agreement.dsc_positive_slices == 1
     assert agreement.flags == ""
 
 
-def test_millimetres_and_voxels(label):
-    moved = np.roll(label, 1, axis=2)  # by 2 mm, 1 voxel
-    agreement = measure(moved, label, SPACING)
-    isotropic = measure(moved, label, (1, 1, 1))
+def test_assd_is_reported_in_mm_and_in_voxels(label):
+    shifted = np.roll(label, 1, axis=2)  # by 2 mm, 1 voxel
+    agreement = measure(shifted, label, SPACING)
+    isotropic = measure(shifted, label, (1, 1, 1))
     assert agreement.assd_voxel == pytest.approx(isotropic.assd_mm)
     assert agreement.assd_mm > agreement.assd_voxel
 
 
-def test_false_slices_count_in_the_primary_dsc_alone(label):
+def test_false_positive_slices_count_only_in_the_primary_dsc(label):
     prediction = label.copy()
     prediction[0, 2:7, 3:8] = 1
     agreement = measure(prediction, label, SPACING)
@@ -53,7 +53,7 @@ def test_false_slices_count_in_the_primary_dsc_alone(label):
     assert agreement.dsc_positive_slices == 1
 
 
-def test_both_empty(label):
+def test_two_empty_masks_have_dsc_1_and_assd_0(label):
     agreement = measure(label * 0, label * 0, SPACING)
     assert (agreement.dsc, agreement.assd_mm, agreement.assd_voxel) == (1, 0, 0)
     assert agreement.flags == "both empty"
@@ -61,7 +61,7 @@ def test_both_empty(label):
 
 
 @pytest.mark.parametrize("missing", ["prediction", "label"])
-def test_one_empty_costs_the_diagonal(label, missing):
+def test_one_empty_mask_costs_the_image_diagonal(label, missing):
     prediction, truth = (label * 0, label) if missing == "prediction" else (label, label * 0)
     agreement = measure(prediction, truth, SPACING)
     assert agreement.dsc == 0
@@ -70,12 +70,12 @@ def test_one_empty_costs_the_diagonal(label, missing):
     assert agreement.flags == f"empty {missing}"
 
 
-def test_shapes_must_agree(label):
+def test_different_shapes_are_refused(label):
     with pytest.raises(ValueError, match="shape"):
         measure(label[:2], label, SPACING)
 
 
-def test_a_row_from_files(tmp_path, label):
+def test_a_row_is_computed_from_files(tmp_path, label):
     like = Volume(label, SPACING)
     (tmp_path / "labels").mkdir()
     write_volume(tmp_path / "labels/a.1.nii.gz", label, like)
@@ -92,14 +92,14 @@ def test_a_row_from_files(tmp_path, label):
     assert row["seconds"] is None
 
 
-def test_files_of_other_shapes_are_named(tmp_path, label):
+def test_files_of_different_shapes_are_named(tmp_path, label):
     write_volume(tmp_path / "p.nii.gz", label[:3], Volume(label[:3], SPACING))
     write_volume(tmp_path / "l.nii.gz", label, Volume(label, SPACING))
     with pytest.raises(InputError, match=r"p\.nii\.gz.*l\.nii\.gz"):
         case_metrics("test", tmp_path / "p.nii.gz", tmp_path / "l.nii.gz")
 
 
-def test_reading_back_keeps_names_and_flags_as_text(tmp_path):
+def test_read_metrics_keeps_case_names_and_flags_as_text(tmp_path):
     header = ",".join(METRIC_COLUMNS)
     (tmp_path / "triple_seed0.csv").write_text(
         f"{header}\n007,test,0.5,1,1,0.5,,\nNA,test,0.5,1,1,,both empty,2\n"

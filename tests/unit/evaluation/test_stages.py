@@ -1,7 +1,9 @@
+"""The table of the cost of each stage."""
+
 from umsam.evaluation.stages import STAGE_COLUMNS, stages_table
 
 
-def test_jobs_of_a_stage_are_added_up(tmp_path):
+def test_the_jobs_of_a_stage_are_summed_up(tmp_path):
     for name, seconds, memory in (("a", 1.5, "100"), ("b", 2.5, "300"), ("c", 0.1, "-")):
         path = tmp_path / "train" / "seed0" / f"{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""ASSD against MedPy, a brute-force reference and closed forms."""
+"""ASSD against MedPy, a brute-force reference, and closed forms."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from umsam.evaluation.surface_distance import assd, border
 
 
 def blobs(rng, shape):
-    """Two smooth random masks that are not empty, often in pieces, often cut by the edge."""
+    """Draw two smooth random masks, often with several components, often cut by the edge."""
     fields = [gaussian_filter(rng.normal(size=shape), rng.uniform(0.8, 2.5)) for _ in range(2)]
     return [field >= np.quantile(field, rng.uniform(0.6, 0.97)) for field in fields]
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_equals_medpy_on_random_blobs_with_anisotropic_spacing(seed):
+def test_assd_equals_medpy_on_random_blobs_with_anisotropic_spacing(seed):
     rng = np.random.default_rng(seed)
     mask, other = blobs(rng, rng.integers([1, 9, 9], [18, 26, 26]))
     spacing = rng.uniform(0.3, 5.0, size=3)
@@ -25,7 +25,7 @@ def test_equals_medpy_on_random_blobs_with_anisotropic_spacing(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_equals_all_pairs_of_border_voxels(seed):
+def test_assd_equals_the_minimum_over_all_pairs_of_border_voxels(seed):
     rng = np.random.default_rng(100 + seed)
     mask, other = blobs(rng, (6, 12, 10))
     spacing = np.array([3.0, 0.7, 1.1])
@@ -35,21 +35,21 @@ def test_equals_all_pairs_of_border_voxels(seed):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_two_voxels_lie_their_distance_apart_in_mm(axis):
+def test_assd_of_two_voxels_is_their_distance_in_mm(axis):
     mask, other = np.zeros((2, 9, 9, 9), bool)
     mask[2, 2, 2] = True
-    place = [2, 2, 2]
-    place[axis] = 7
-    other[tuple(place)] = True
+    position = [2, 2, 2]
+    position[axis] = 7
+    other[tuple(position)] = True
     assert assd(mask, other, (4.0, 1.5, 0.5)) == pytest.approx(5 * (4.0, 1.5, 0.5)[axis])
 
 
-def test_identical_masks_have_none():
+def test_assd_of_identical_masks_is_zero():
     mask = blobs(np.random.default_rng(1), (5, 20, 20))[0]
     assert assd(mask, mask.copy(), (3, 1, 1)) == 0
 
 
-def test_one_slice_is_all_border():
+def test_all_voxels_of_a_single_slice_are_border():
     disc = np.zeros((1, 11, 11), bool)
     disc[0, 3:8, 3:8] = True
     assert border(disc).sum() == disc.sum()
@@ -57,7 +57,7 @@ def test_one_slice_is_all_border():
     assert assd(disc, moved, (8.0, 1.0, 1.0)) == pytest.approx(medpy_assd(disc, moved, (8, 1, 1)))
 
 
-def test_the_edge_of_the_image_is_a_border():
+def test_a_mask_has_a_border_at_the_edge_of_the_image():
     full = np.ones((4, 5, 6), bool)
     inner = np.zeros_like(full)
     inner[1:-1, 1:-1, 1:-1] = True
@@ -65,11 +65,11 @@ def test_the_edge_of_the_image_is_a_border():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_within_a_tenth_of_surfel_weighted_distances(seed):
-    """DeepMind's surface-distance weighs surface elements by area and puts them between voxels.
+def test_assd_agrees_with_surfel_weighted_distances_to_a_tenth(seed):
+    """DeepMind's surface-distance weights surface elements, between the voxels, by their area.
 
-    So the two agree where surfaces lie several voxels apart, as those of nested ellipsoids do; for
-    distances below a voxel or two they are different measures (here one can be twice the other).
+    The two measures agree if the surfaces are several voxels apart, as in nested ellipsoids. For
+    distances of one or two voxels they differ by up to a factor of two.
     """
     peer = pytest.importorskip("surface_distance")
     rng = np.random.default_rng(seed)
@@ -81,14 +81,14 @@ def test_within_a_tenth_of_surfel_weighted_distances(seed):
         sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii, strict=True)) < 1
         for radii in (inner, inner + rng.uniform(10, 14, size=3))
     ]
-    found = peer.compute_surface_distances(*masks, spacing)
-    areas = np.concatenate([found["surfel_areas_gt"], found["surfel_areas_pred"]])
-    distances = np.concatenate([found["distances_gt_to_pred"], found["distances_pred_to_gt"]])
+    surfaces = peer.compute_surface_distances(*masks, spacing)
+    areas = np.concatenate([surfaces["surfel_areas_gt"], surfaces["surfel_areas_pred"]])
+    distances = np.concatenate([surfaces["distances_gt_to_pred"], surfaces["distances_pred_to_gt"]])
     expected = np.average(distances, weights=areas)
     assert assd(*masks, spacing) == pytest.approx(expected, rel=0.1)
 
 
-def test_an_empty_mask_or_another_shape_is_refused():
+def test_empty_masks_and_different_shapes_are_refused():
     mask = np.ones((2, 3, 3), bool)
     with pytest.raises(ValueError, match="empty"):
         assd(mask, np.zeros_like(mask), (1, 1, 1))

@@ -1,4 +1,4 @@
-"""Figures by what they draw: the artists hold the tables' numbers, the files are whole pictures."""
+"""Figures: the artists hold the numbers of the tables, and the files are complete pictures."""
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,17 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from umsam.figures.ablation import ablation_figure
-from umsam.figures.clusters import EXAMPLES, Example, cluster_figure, nearest_examples, summary
-from umsam.figures.contours import Case, contour_figure, shown_slice, view
+from umsam.figures.clusters import (
+    EXAMPLES,
+    Example,
+    cluster_figure,
+    select_examples,
+    summarise_clusters,
+)
+from umsam.figures.contours import Case, contour_figure, crop_window, largest_slice
 from umsam.figures.precision import precision_figure
 from umsam.figures.sse import sse_figure
-from umsam.figures.style import Style, save
+from umsam.figures.style import Style, save_figure
 
 STYLE = Style(dpi=60, cases=2, label_color="#ff0000", prediction_color="#00ff00")
 THRESHOLDS = [0.1, 0.5, 0.9]
@@ -41,22 +47,22 @@ def ablation():
     return pd.DataFrame(rows, columns=["dataset", "variant", "seed", "case", "dsc", "assd_mm"])
 
 
-def test_a_file_is_a_picture_of_the_asked_size_and_the_same_every_time(tmp_path, precision):
+def test_a_file_has_the_requested_size_and_reproducible_bytes(tmp_path, precision):
     for name in ("one", "two"):
         files = [str(tmp_path / f"{name}.{suffix}") for suffix in ("png", "pdf")]
         figure = precision_figure(precision)
-        save(figure, files, dpi=60)
+        save_figure(figure, files, dpi=60)
     with Image.open(tmp_path / "one.png") as picture:
         picture.load()
         assert picture.size == tuple(int(60 * inches) for inches in figure.get_size_inches())
-        assert len(picture.getcolors(1 << 20)) > 10  # drawn on, not blank
+        assert len(picture.getcolors(1 << 20)) > 10  # the picture is not blank
     for suffix in ("png", "pdf"):
         one, two = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("one", "two"))
         assert one == two
     assert b"CreationDate" not in (tmp_path / "one.pdf").read_bytes()
 
 
-def test_precision_lines_are_the_table(precision):
+def test_the_precision_lines_show_the_table(precision):
     (axes,) = precision_figure(precision).axes
     for line, (_, group) in zip(
         axes.get_lines(), precision.groupby("set", sort=False), strict=True
@@ -66,7 +72,7 @@ def test_precision_lines_are_the_table(precision):
     assert "n = 1,200" in axes.get_lines()[0].get_label()
 
 
-def test_bars_are_the_means_in_the_paper_s_order(ablation):
+def test_the_bars_show_the_means_in_the_paper_s_order(ablation):
     (axes,) = ablation_figure(ablation).axes
     heights = [bar.get_height() for bar in axes.patches]
     np.testing.assert_allclose(heights, [35, 60, 85])  # none, plkd, triple
@@ -78,7 +84,7 @@ def test_bars_are_the_means_in_the_paper_s_order(ablation):
     np.testing.assert_allclose(ends, 2 * np.sqrt(2) * np.array([15, 0, 5]), atol=1e-9)
 
 
-def test_sse_curve_marks_knee_and_use():
+def test_the_sse_curve_marks_the_knee_and_the_number_in_use():
     curve = pd.DataFrame({"k": [2, 3, 4, 5], "sse": [9.0, 4.0, 3.0, 2.5]})
     (axes,) = sse_figure(curve, knee=3, used=5).axes
     line, used, knee = axes.get_lines()
@@ -104,25 +110,28 @@ def a_case(label=True, **predictions):
     return Case("case-1", volume, (5.0, 2.0, 1.0), truth if label else None, predictions)
 
 
-def test_the_shown_slice_is_the_largest():
-    assert shown_slice(a_case().label) == 1
-    assert shown_slice(np.zeros((5, 4, 4), bool)) == 2
+def test_the_figure_shows_the_slice_with_the_largest_mask():
+    assert largest_slice(a_case().label) == 1
+    assert largest_slice(np.zeros((5, 4, 4), bool)) == 2
 
 
-def test_the_view_holds_the_target_and_is_square_in_mm():
+def test_the_window_contains_the_mask_and_is_square_in_mm():
     mask = np.zeros((100, 200), bool)
     mask[40:60, 90:110] = True  # 40 x 20 mm
-    rows, columns = view(mask, (2.0, 1.0))
-    assert rows.start < 40 and rows.stop > 60 and columns.start < 90 and columns.stop > 110
+    rows, columns = crop_window(mask, (2.0, 1.0))
+    assert rows.start < 40
+    assert rows.stop > 60
+    assert columns.start < 90
+    assert columns.stop > 110
     assert 2 * (rows.stop - rows.start) == columns.stop - columns.start
     mask = np.zeros((100, 200), bool)
-    mask[0:3, 195:200] = True  # in a corner: moved in, not cut
-    rows, columns = view(mask, (2.0, 1.0))
+    mask[0:3, 195:200] = True  # in a corner: the window moves into the image
+    rows, columns = crop_window(mask, (2.0, 1.0))
     assert (rows.start, columns.stop) == (0, 200)
-    assert view(mask * False, (2.0, 1.0)) == (slice(0, 100), slice(0, 200))
+    assert crop_window(mask * False, (2.0, 1.0)) == (slice(0, 100), slice(0, 200))
 
 
-def test_contours_run_around_the_masks_in_the_style_s_colours():
+def test_contours_enclose_the_masks_in_the_colours_of_the_style():
     ours = square((3, 40, 60), 1, slice(12, 20), slice(32, 44))
     figure = contour_figure([a_case(Ours=ours)], ["Ours"], STYLE)
     image, axes = figure.axes
@@ -137,7 +146,7 @@ def test_contours_run_around_the_masks_in_the_style_s_colours():
     assert [text.get_text() for text in axes.texts] == [f"{100 * dsc:.1f}"]
 
 
-def test_a_case_without_a_label_is_shown_where_our_prediction_is():
+def test_a_case_without_a_label_shows_the_slice_of_our_prediction():
     ours = square((3, 40, 60), 2, slice(12, 20), slice(32, 44))
     figure = contour_figure([a_case(label=False, Ours=ours)], ["K-means (DINO)", "Ours"], STYLE)
     image, kmeans, axes = figure.axes
@@ -147,7 +156,7 @@ def test_a_case_without_a_label_is_shown_where_our_prediction_is():
     assert not axes.texts
 
 
-def test_contours_without_any_mask_and_with_several_rows():
+def test_the_figure_has_a_row_per_case_even_without_masks():
     figure = contour_figure([a_case(label=False), a_case()], ["Ours", "FullySup"], STYLE)
     assert len(figure.axes) == 6
     assert figure.axes[0].get_xlim() == (-0.5, 59.5)
@@ -166,40 +175,40 @@ def assignments():
     return pd.DataFrame(rows, columns=columns)
 
 
-def test_examples_are_training_rois_one_a_slice_of_all_cases(assignments):
-    shown = nearest_examples(assignments, count=4)
+def test_examples_are_training_rois_of_all_cases_one_per_slice(assignments):
+    shown = select_examples(assignments, count=4)
     assert set(shown["split"]) == {"train"}
     assert not shown.duplicated(["cluster", "case", "slice"]).any()
     for cluster, group in shown.groupby("cluster"):
         assert len(group) == 4
         assert group["case"].value_counts().to_dict() == {"c0": 2, "c1": 2}
-        everything = assignments[
+        training = assignments[
             (assignments["cluster"] == cluster) & (assignments["split"] == "train")
         ]
-        assert everything["distance"].min() == group["distance"].iloc[0]
+        assert training["distance"].min() == group["distance"].iloc[0]
 
 
 @pytest.mark.parametrize("rows", [1, 7, 50, 1000])
-def test_read_part_by_part_the_figure_is_the_same(assignments, rows):
+def test_the_summary_does_not_depend_on_the_parts(assignments, rows):
     parts = [assignments.iloc[i : i + rows] for i in range(0, len(assignments), rows)]
-    statistics, shown = summary(parts, count=4)
-    pd.testing.assert_frame_equal(shown, nearest_examples(assignments, count=4))
+    statistics, shown = summarise_clusters(parts, count=4)
+    pd.testing.assert_frame_equal(shown, select_examples(assignments, count=4))
     training = assignments.query("split == 'train'").groupby("cluster")["attribute"]
     assert statistics["count"].to_dict() == training.size().to_dict()
     assert statistics["mean"].to_dict() == pytest.approx(training.mean().to_dict())
 
 
-def test_the_target_cluster_is_framed_and_every_row_is_labelled(assignments, tmp_path):
-    asked = []
+def test_the_target_cluster_has_a_frame_and_every_row_a_label(assignments, tmp_path):
+    read_rois = []
 
-    def example(row):
-        asked.append((row["case"], row["slice"], row["index"]))
+    def read_example(row):
+        read_rois.append((row["case"], row["slice"], row["index"]))
         return Example(np.zeros((20, 20)), square((1, 20, 20), 0, 5, slice(5, 9))[0], (1.0, 1.0))
 
-    figure = cluster_figure(*summary([assignments]), 1, "area_mm2", 1200, example)
-    save(figure, [str(tmp_path / "clusters.png")], dpi=50)
+    figure = cluster_figure(*summarise_clusters([assignments]), 1, "area_mm2", 1200, read_example)
+    save_figure(figure, [str(tmp_path / "clusters.png")], dpi=50)
     assert len(figure.axes) == 3 * EXAMPLES
-    assert len(asked) == len(nearest_examples(assignments))
+    assert len(read_rois) == len(select_examples(assignments))
     labels = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert [label.split("\n")[0] for label in labels] == ["cluster 0", "cluster 1", "cluster 2"]
     training = assignments.query("split == 'train'").groupby("cluster")["attribute"]
@@ -208,5 +217,6 @@ def test_the_target_cluster_is_framed_and_every_row_is_labelled(assignments, tmp
         assert f"area {training.mean()[cluster]:.0f} mm²" in label
     (frame,) = [artist for artist in figure.artists if isinstance(artist, Rectangle)]
     row = figure.axes[EXAMPLES].get_position()
-    assert frame.get_y() < row.y0 and frame.get_y() + frame.get_height() > row.y1
+    assert frame.get_y() < row.y0
+    assert frame.get_y() + frame.get_height() > row.y1
     assert frame.get_y() > figure.axes[2 * EXAMPLES].get_position().y1

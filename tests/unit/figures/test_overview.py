@@ -1,9 +1,11 @@
+"""The overview figure: its panels, contours and enlargement."""
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from umsam.figures.overview import Stages, overview_figure, shown_slice
+from umsam.figures.overview import Stages, overview_figure, select_slice
 from umsam.figures.style import Style
 
 
@@ -33,7 +35,7 @@ def stages():
     )
 
 
-def test_each_panel_shows_its_set(stages):
+def test_each_panel_shows_its_rois(stages):
     panels = overview_figure(stages, Style()).axes
     assert len(panels) == 5
     painted = [panels[k].images[1].get_array()[..., 3] > 0 for k in (1, 2)]
@@ -46,19 +48,19 @@ def test_each_panel_shows_its_set(stages):
     assert "1 ROIs" in panels[2].get_title()
 
 
-def test_label_adds_a_contour_and_the_key(stages):
+def test_a_label_adds_a_contour_and_the_legend(stages):
     without = overview_figure(stages, Style())
     with_label = overview_figure(replace(stages, label=stages.rois[2]), Style())
     for panel in (3, 4):
         assert len(with_label.axes[panel].lines) == len(without.axes[panel].lines) + 1
     assert not without.legends
-    (key,) = with_label.legends
-    assert [text.get_text() for text in key.get_texts()] == ["found", "manual label"]
+    (legend,) = with_label.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["result", "manual label"]
     drawn = {line.get_color() for line in with_label.axes[4].lines}
-    assert {line.get_color() for line in key.get_lines()} == drawn
+    assert {line.get_color() for line in legend.get_lines()} == drawn
 
 
-def test_the_last_panels_are_enlarged_around_the_target(stages):
+def test_the_last_two_panels_are_enlarged_around_the_target(stages):
     large = Stages(
         image=np.zeros((200, 300)),
         rois=np.zeros((0, 200, 300), bool),
@@ -68,18 +70,18 @@ def test_the_last_panels_are_enlarged_around_the_target(stages):
         label=None,
         pixel=(2.0, 1.0),
     )
-    first, *_, found, predicted = overview_figure(large, Style()).axes
+    first, *_, pseudo_label, prediction = overview_figure(large, Style()).axes
     assert first.get_xlim() == (-0.5, 299.5)
-    for axes in (found, predicted):  # 40 mm either way, and 0.6 of that on each side: 88 mm
+    for axes in (pseudo_label, prediction):  # 40 mm and 0.6 of it on both sides: 88 mm
         assert axes.get_xlim() == (115.5, 203.5)
         assert axes.get_ylim() == (121.5, 77.5)
 
 
-def test_the_slice_shown():
+def test_the_figure_shows_the_slice_of_the_label_or_else_of_the_prediction():
     empty = np.zeros((5, 4, 4), bool)
     small, large = empty.copy(), empty.copy()
     small[1, 0, 0], large[3] = True, True
-    assert shown_slice(large, empty, small) == 1  # the label decides
-    assert shown_slice(large, small, empty) == 3
-    assert shown_slice(empty, small, None) == 1
-    assert shown_slice(empty, empty, None) == 2
+    assert select_slice(large, empty, small) == 1  # the label has priority
+    assert select_slice(large, small, empty) == 3
+    assert select_slice(empty, small, None) == 1
+    assert select_slice(empty, empty, None) == 2

@@ -1,1 +1,1 @@
-"""DSC and ASSD of segmentations, precision of the pseudo-label sets, and the paper's tables."""
+"""DSC and ASSD of segmentations, precision of the ROIs, diagnosis, and the paper's tables."""

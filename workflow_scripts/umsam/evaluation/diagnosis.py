@@ -1,9 +1,9 @@
-"""Which step limits the pseudo-labels: each step's result with what comes after done by an oracle.
+"""The diagnosis: which step limits the pseudo-labels.
 
-The oracle sees the labels. It takes, of each slice, the ROI or none, such that the volume's DSC is
-the greatest there is, and the best cluster; the DSC that is lost from one row to the next is what
-that step costs. A volume's DSC needs no volumes: with one ROI a slice it follows from the pixels of
-ROI, label and both.
+For each step, an oracle that sees the labels replaces all later steps. It takes the best cluster,
+and on each slice one ROI or none, so that the DSC of the volume is maximal. The DSC that is lost
+from one row to the next is the cost of that step. With one ROI per slice, the DSC of a volume
+follows from the numbers of pixels of the ROIs, of the label and of their overlap.
 """
 
 from collections.abc import Mapping
@@ -12,35 +12,36 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from umsam.evaluation.formatting import format_mean_std, format_number, percent_header
 from umsam.evaluation.precision import iou_with_label
-from umsam.evaluation.tables import number, percent, plus_minus, spread
+from umsam.evaluation.statistics import sample_std
 from umsam.pseudo_labels.pseudo_labels import Links, choose
 
 ROW_COLUMNS = ["step", "knob", "n", "dsc_mean", "dsc_std", "lost", "recall", "precision"]
-HIT = 0.5
-"""IoU from which a pseudo-label counts in recall and precision."""
+HIT_IOU = 0.5
+"""The smallest IoU at which a pseudo-label counts in recall and precision."""
 
 KNOBS = {
     "everything mode": "sam: model, field_of_view, points_per_side, lower thresholds",
-    "shape priors": "shape_priors: the bounds (rois/*.csv says which rejects)",
-    "clusters": "clustering: features, k, whiten, position; dino: model",
-    "ROI of a slice": "target.select; more or other clusters",
+    "shape priors": "shape_priors: the bounds (rois/*.csv: rejected_by)",
+    "clusters": "clustering: features, k, pca_components, position_weight; dino: model",
+    "ROI of a slice": "target.select; clustering.k",
     "target cluster": "target: attribute, prior (figures/clusters.png)",
-    "refined labels": "training.targets",
+    "refined labels": "training.label_source",
 }
 
 
-def measured_rois(
+def measure_rois(
     masks: NDArray[np.bool_], rois: pd.DataFrame, label: NDArray[np.bool_]
 ) -> pd.DataFrame:
-    """The rows of a slice's ROIs with `iou` and `overlap`, the pixels in the label.
+    """Add `iou`, and `overlap` (pixels in the label), to the rows of a slice's ROIs.
 
     Parameters
     ----------
     masks
         [K, H, W].
     rois
-        The slice's rows of ``rois/{case}.csv``, in the masks' order.
+        The rows of the slice in ``rois/{case}.csv``, in the order of the masks.
     label
         [H, W].
     """
@@ -50,8 +51,8 @@ def measured_rois(
     )
 
 
-def measured_slices(case: str, mask: NDArray[np.bool_], label: NDArray[np.bool_]) -> pd.DataFrame:
-    """The same columns for a volume's mask [Z, H, W]: a row for each slice that has some."""
+def measure_slices(case: str, mask: NDArray[np.bool_], label: NDArray[np.bool_]) -> pd.DataFrame:
+    """Return the same columns for a mask [Z, H, W], one row per slice that is not empty."""
     pixels, overlap = (np.count_nonzero(a, axis=(1, 2)) for a in (mask, mask & label))
     union = pixels + np.count_nonzero(label, axis=(1, 2)) - overlap
     table = pd.DataFrame({"slice": np.arange(len(mask)), "pixels": pixels, "overlap": overlap})
@@ -59,38 +60,46 @@ def measured_slices(case: str, mask: NDArray[np.bool_], label: NDArray[np.bool_]
     return table[table["pixels"] > 0]
 
 
-def best_of_each_slice(rois: pd.DataFrame, label_pixels: Mapping[str, int]) -> pd.DataFrame:
-    """One ROI of each slice, or none, such that the DSC of each volume is the greatest there is.
+def pick_best_rois(rois: pd.DataFrame, label_pixels: Mapping[str, int]) -> pd.DataFrame:
+    """Pick one ROI or none on each slice so that the DSC of each volume is maximal.
 
-    The DSC is a ratio of sums over slices: at the greatest, d, each slice's ROI is the one with the
-    greatest 2 overlap - d pixels, and is left out where that is not positive (Dinkelbach, On
-    nonlinear fractional programming, 1967). Starting from 0, d rises to it in a few rounds.
+    The DSC is a ratio of sums over slices. At its maximum d, each slice contributes the ROI with
+    the greatest 2 overlap - d pixels, or none if this is not positive (Dinkelbach, On nonlinear
+    fractional programming, 1967). Starting from 0, d reaches the maximum in a few iterations.
+
+    Parameters
+    ----------
+    rois
+        Measured ROIs (`measure_rois`) of all volumes.
+    label_pixels
+        Case -> pixels of its label.
     """
     parts = [rois[:0]]
-    for case, of_case in rois.groupby("case"):
-        dsc, before = 0.0, -1.0
-        picked = of_case[:0]
-        while dsc > before:
-            gain = 2 * of_case["overlap"] - dsc * of_case["pixels"]
-            best = gain.groupby(of_case["slice"]).idxmax()
-            picked, before = of_case.loc[best[gain[best].to_numpy() > 0]], dsc
+    for case, candidates in rois.groupby("case"):
+        dsc, previous_dsc = 0.0, -1.0
+        picked = candidates[:0]
+        while dsc > previous_dsc:
+            gain = 2 * candidates["overlap"] - dsc * candidates["pixels"]
+            best = gain.groupby(candidates["slice"]).idxmax()
+            picked, previous_dsc = candidates.loc[best[gain[best].to_numpy() > 0]], dsc
             dsc = float(volume_dsc(picked, {str(case): label_pixels[str(case)]})[0])
         parts.append(picked)
     return pd.concat(parts)
 
 
-def chosen_of_each_volume(
+def choose_rois(
     rois: pd.DataFrame, select: str, prior: float, links: Mapping[str, Links]
 ) -> pd.DataFrame:
-    """The ROIs that eq. 5 takes (`choose`) of each volume's."""
+    """Choose the ROIs of each volume as eq. 5 does (`choose`)."""
     parts = [
-        choose(group, select, prior, links.get(case, {})) for case, group in rois.groupby("case")
+        choose(group, select, prior, links.get(str(case), {}))
+        for case, group in rois.groupby("case")
     ]
     return pd.concat(parts) if parts else rois
 
 
 def volume_dsc(picked: pd.DataFrame, label_pixels: Mapping[str, int]) -> NDArray[np.float64]:
-    """DSC of each case in `label_pixels`, of disjoint ROIs or one a slice; of two empty sets 1."""
+    """Compute the DSC of each case in `label_pixels` from disjoint ROIs; 1 if both are empty."""
     sums = picked.groupby("case")[["pixels", "overlap"]].sum()
     sums = sums.reindex(list(label_pixels), fill_value=0)
     dsc = 2 * sums["overlap"] / (sums["pixels"] + pd.Series(label_pixels))
@@ -107,50 +116,50 @@ def diagnosis(
     links: Mapping[str, Links],
     refined: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """The table of oracles, a row (`ROW_COLUMNS`) a step.
+    """Compute the table of the diagnosis, with one row (`ROW_COLUMNS`) per step.
 
-    DSC and precision are of the ROIs that the oracle picks of what the step leaves; recall is the
-    share of positive slices on which the step leaves an ROI of IoU >= `HIT`.
+    DSC and precision refer to the ROIs that the oracle picks from the output of the step. Recall is
+    the fraction of positive slices on which this output holds an ROI of IoU >= `HIT_IOU`.
 
     Parameters
     ----------
     rois
         All ROIs of the labelled volumes: case, slice, index, pixels, predicted_iou, valid, iou,
-        overlap; of the valid ones also cluster, distance, attribute (others: NaN).
+        overlap. Valid ROIs also have cluster, distance and attribute; the others have NaN there.
     label_pixels
-        Of each labelled volume; their DSCs are averaged.
+        Case -> pixels of its label; the DSC is averaged over these cases.
     positive
-        Slices with the organ.
+        Number of slices with the target.
     target
         The chosen cluster.
     select, prior
-        As in the configuration. `union` is diagnosed as if its ROIs were disjoint.
+        See `choose`. The ROIs of `union` are treated as disjoint.
     links
-        Of the valid ROIs of each volume, as `choose` needs them.
+        Case -> links of its valid ROIs, see `choose`.
     refined
-        The refined label of each slice that has one: case, slice, pixels, iou, overlap. It is no
-        choice among ROIs, so its row may be better than the one before.
+        The rows of `measure_slices` for the refined labels. They are not chosen among the ROIs, so
+        their row may be better than the one before.
     """
     steps = _steps(rois, label_pixels, target, select, prior, links)
     if refined is not None:
         steps["refined labels"] = (refined, refined)
-    rows, before = [], 1.0
-    for step, (left, picked) in steps.items():
+    rows, previous_dsc = [], 1.0
+    for step, (output, picked) in steps.items():
         dsc = volume_dsc(picked, label_pixels)
-        hit = left.loc[left["iou"] >= HIT, ["case", "slice"]].drop_duplicates()
+        hits = output.loc[output["iou"] >= HIT_IOU, ["case", "slice"]].drop_duplicates()
         rows.append(
             (
                 step,
                 KNOBS[step],
                 len(dsc),
                 dsc.mean(),
-                spread(pd.Series(dsc)),
-                before - dsc.mean(),
-                len(hit) / positive if positive else np.nan,
-                (picked["iou"] >= HIT).mean(),
+                sample_std(pd.Series(dsc)),
+                previous_dsc - dsc.mean(),
+                len(hits) / positive if positive else np.nan,
+                (picked["iou"] >= HIT_IOU).mean(),
             )
         )
-        before = dsc.mean()
+        previous_dsc = dsc.mean()
     return pd.DataFrame(rows, columns=ROW_COLUMNS)
 
 
@@ -162,42 +171,41 @@ def _steps(
     prior: float,
     links: Mapping[str, Links],
 ) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-    """The ROIs that each step leaves, and those that the oracle picks of them."""
+    """Return the output of each step, and the ROIs that the oracle picks from it."""
     valid = rois[rois["valid"]]
     clusters = {int(k): group for k, group in valid.groupby("cluster")}
-    oracle = {k: best_of_each_slice(group, label_pixels) for k, group in clusters.items()}
-    chosen = {
-        k: chosen_of_each_volume(group, select, prior, links) for k, group in clusters.items()
-    }
+    oracle = {k: pick_best_rois(group, label_pixels) for k, group in clusters.items()}
+    chosen = {k: choose_rois(group, select, prior, links) for k, group in clusters.items()}
 
-    def best(options: Mapping[int, pd.DataFrame]) -> int | None:
-        """The cluster whose picks have the greatest DSC."""
-        return max(options, key=lambda k: volume_dsc(options[k], label_pixels).mean(), default=None)
+    def best(options: Mapping[int, pd.DataFrame]) -> int:
+        """Return the cluster whose ROIs have the greatest mean DSC; -1 if there is none."""
+        return max(options, key=lambda k: volume_dsc(options[k], label_pixels).mean(), default=-1)
 
     none = valid[:0]
     cluster = best(oracle)
     best_choice, choice = chosen.get(best(chosen), none), chosen.get(target, none)
     return {
-        "everything mode": (rois, best_of_each_slice(rois, label_pixels)),
-        "shape priors": (valid, best_of_each_slice(valid, label_pixels)),
+        "everything mode": (rois, pick_best_rois(rois, label_pixels)),
+        "shape priors": (valid, pick_best_rois(valid, label_pixels)),
         "clusters": (clusters.get(cluster, none), oracle.get(cluster, none)),
         "ROI of a slice": (best_choice, best_choice),
         "target cluster": (choice, choice),
     }
 
 
-def diagnosis_text(table: pd.DataFrame, style: str) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the printed table, for the style ``md`` or ``tex``."""
-    header = ["up to", percent("DSC", style), percent("lost", style), "recall", "precision", "knob"]
+def format_diagnosis(table: pd.DataFrame, style: str) -> tuple[list[str], list[list[str]]]:
+    """Format header and cells of the diagnosis in the style ``md`` or ``tex``."""
+    header = ["up to", percent_header("DSC", style), percent_header("lost", style)]
+    header += ["recall", "precision", "knob"]
     cells = [
         [
-            row.step,
-            plus_minus(row.dsc_mean, row.dsc_std, style, 100),
-            number(100 * row.lost, 1),
-            number(row.recall),
-            number(row.precision),
-            row.knob,
+            row["step"],
+            format_mean_std(row["dsc_mean"], row["dsc_std"], style, 100),
+            format_number(100 * row["lost"], 1),
+            format_number(row["recall"]),
+            format_number(row["precision"]),
+            row["knob"],
         ]
-        for row in table.itertuples()
+        for row in table.to_dict("records")
     ]
     return header, cells

@@ -1,4 +1,4 @@
-"""How well a predicted volume agrees with its label: DSC and ASSD, empty masks included."""
+"""DSC and ASSD of a predicted volume, including empty masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +18,18 @@ BOTH_EMPTY = "both empty"
 
 @dataclass(frozen=True)
 class Agreement:
-    """DSC in 0..1; ASSD in mm and in voxels; `flags` is empty unless a mask was empty.
+    """The agreement of a prediction with its label.
 
-    `dsc_positive_slices` counts only the slices on which the label is not empty, and is NaN where
-    there are none.
+    Attributes
+    ----------
+    dsc
+        DSC of the volume, 0 to 1.
+    assd_mm, assd_voxel
+        ASSD in mm and in voxels.
+    dsc_positive_slices
+        DSC over the slices whose label is not empty; NaN if there are none.
+    flags
+        Names the empty masks; empty if there are none.
     """
 
     dsc: float
@@ -32,10 +40,17 @@ class Agreement:
 
 
 def measure(prediction: NDArray, label: NDArray, spacing: Sequence[float]) -> Agreement:
-    """Compare two volumes [Z, Y, X] (non-zero is foreground) with voxels of `spacing` mm (z, y, x).
+    """Compare two volumes.
 
-    Both empty: DSC 1, ASSD 0. One empty: DSC 0, ASSD = the image's diagonal, the largest distance
-    that the image can hold, so that a miss never improves a mean.
+    If both are empty, the DSC is 1 and the ASSD is 0. If one is empty, the DSC is 0 and the ASSD is
+    the diagonal of the image, the largest possible distance, so that a miss never improves a mean.
+
+    Parameters
+    ----------
+    prediction, label
+        [Z, Y, X]; values above 0 are foreground.
+    spacing
+        Voxel size in mm (z, y, x).
     """
     if prediction.shape != label.shape:
         raise ValueError(f"prediction {prediction.shape} and label {label.shape} differ in shape")

@@ -1,4 +1,4 @@
-"""Fig. 3a: the share of true positives among the pseudo-labels, before and after each filter."""
+"""Precision and recall of the ROIs before and after each filter (Fig. 3a)."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,14 +6,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from umsam.evaluation.formatting import format_number
+
 SETS = ("omega_0", "valid", "target")
+SET_NAMES = {"omega_0": "every ROI", "valid": "after shape priors", "target": "pseudo-labels"}
 IOU_COLUMNS = ["case", "slice", "positive", "set", "iou"]
 
 
 def iou_with_label(masks: NDArray[np.bool_], label: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Intersection over union of each of the masks [K, H, W] with one label [H, W].
+    """Compute the intersection over union of each mask [K, H, W] and a label [H, W].
 
-    An empty label gives zeros: there is nothing that an ROI could have found.
+    It is 0 for an empty label.
     """
     intersection = np.count_nonzero(masks[:, label], axis=1)
     union = np.count_nonzero(masks, axis=(1, 2)) + np.count_nonzero(label) - intersection
@@ -28,31 +31,33 @@ def slice_ious(
     pseudo_label: NDArray[np.bool_],
     label: NDArray[np.bool_],
 ) -> pd.DataFrame:
-    """IoU with the label for the ROIs of the three sets on one slice.
+    """Compute the IoU with the label for the ROIs of the three sets on one slice.
 
-    The target set is D_p of eq. 5, the pairs (X_n, Y_n): at most one pseudo-label a slice, and not
-    the whole target cluster, of which a slice can hold several ROIs (the choice among them, or
-    their union, is part of the method). A slice with an empty pseudo-label adds none.
+    The target set is D_p of eq. 5, the pairs (X_n, Y_n): at most one pseudo-label per slice. It is
+    not the target cluster, which can hold several ROIs of a slice; the choice among them, or their
+    union, is part of the method. A slice with an empty pseudo-label adds no ROI.
 
     Parameters
     ----------
+    case, z
+        The case and the number of the slice.
     masks
         Every ROI of the slice, bool [K, H, W].
     valid
-        Which of them pass the shape priors, bool [K].
+        Whether each ROI passes the shape priors, bool [K].
     pseudo_label, label
         bool [H, W].
 
     Returns
     -------
-    DataFrame with the columns of `IOU_COLUMNS`; one row per ROI and set, and for each set that is
-    empty here one row with an IoU of NaN, so that the slice is still counted for the recall.
+    A table with the columns `IOU_COLUMNS` and one row per ROI and set. An empty set has one row
+    with the IoU NaN, so that the recall counts the slice.
     """
-    every = iou_with_label(masks, label)
-    chosen = iou_with_label(pseudo_label[None], label) if pseudo_label.any() else np.empty(0)
+    all_ious = iou_with_label(masks, label)
+    target = iou_with_label(pseudo_label[None], label) if pseudo_label.any() else np.empty(0)
     rows = [
         (case, z, bool(label.any()), name, iou)
-        for name, ious in zip(SETS, (every, every[valid], chosen), strict=True)
+        for name, ious in zip(SETS, (all_ious, all_ious[valid], target), strict=True)
         for iou in (ious if len(ious) else [np.nan])
     ]
     return pd.DataFrame(rows, columns=IOU_COLUMNS)
@@ -61,9 +66,16 @@ def slice_ious(
 def precision_table(
     dataset: str, tables: Iterable[pd.DataFrame], thresholds: Sequence[float]
 ) -> pd.DataFrame:
-    """Share of the ROIs with IoU > T for each set and T; empty where a set has no ROI at all.
+    """Compute the fraction of ROIs with IoU > T for each set and T; empty for a set without ROIs.
 
-    `tables` are the rows of `slice_ious` in parts of any size.
+    Parameters
+    ----------
+    dataset
+        Name of the data set.
+    tables
+        The rows of `slice_ious`, in parts of any size.
+    thresholds
+        The values of T.
     """
     limits = np.asarray(thresholds, float)
     counts = dict.fromkeys(SETS, 0)
@@ -84,17 +96,30 @@ def precision_table(
 def recall_table(
     dataset: str, tables: Iterable[pd.DataFrame], thresholds: Sequence[float]
 ) -> pd.DataFrame:
-    """Share of the positive slices that have an ROI of IoU >= T in each set.
+    """Compute the fraction of positive slices that have an ROI of IoU >= T in each set.
 
-    It bounds what any later choice among the ROIs can reach. `tables` as for `precision_table`.
+    It is an upper bound for any choice among the ROIs. For the parameters see `precision_table`.
     """
     keys = ["set", "case", "slice"]
     parts = [ious[ious["positive"]].groupby(keys)["iou"].max() for ious in tables]
-    best = pd.concat(parts).groupby(keys).max().fillna(0.0)  # a slice may lie in two parts
+    best = pd.concat(parts).groupby(keys).max().fillna(0.0)  # a slice may be in two parts
     rows = []
     for name in SETS:
         values = best[best.index.get_level_values("set") == name].to_numpy()
         for threshold in thresholds:
-            share = float((values >= threshold).mean()) if len(values) else np.nan
-            rows.append((dataset, name, threshold, share, len(values)))
+            recall = float((values >= threshold).mean()) if len(values) else np.nan
+            rows.append((dataset, name, threshold, recall, len(values)))
     return pd.DataFrame(rows, columns=["dataset", "set", "threshold", "recall", "n_slices"])
+
+
+def format_precision(table: pd.DataFrame, style: str) -> tuple[list[str], list[list[str]]]:
+    """Format header and cells of the precision: one row per set, one column per threshold."""
+    thresholds = list(table["threshold"].unique())
+    greater = "$>$" if style == "tex" else ">"
+    header = ["Set", "ROIs", *(f"IoU {greater} {threshold:g}" for threshold in thresholds)]
+    cells = []
+    for name, group in table.groupby("set", sort=False):
+        precision = group.set_index("threshold")["precision"]
+        numbers = [format_number(100 * precision[threshold], 1) for threshold in thresholds]
+        cells.append([SET_NAMES[str(name)], str(group["n_rois"].iloc[0]), *numbers])
+    return header, cells

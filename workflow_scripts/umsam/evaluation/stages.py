@@ -1,7 +1,6 @@
-"""What each stage cost, from the measurements that Snakemake leaves of each job.
+"""The cost of each stage, from Snakemake's benchmark files.
 
-Each job counts as it was last measured, those of cases and methods that have since left the run
-included.
+Each job counts with its last measurement, even if its case or method has since left the run.
 """
 
 from pathlib import Path
@@ -12,24 +11,27 @@ STAGE_COLUMNS = ["dataset", "stage", "jobs", "seconds", "longest_s", "peak_memor
 
 
 def stages_table(dataset: str, folder: str | Path) -> pd.DataFrame:
-    """One row a rule: number of jobs, their wall time in all and at most, highest peak memory.
+    """Sum up the jobs of each rule: number, total and longest wall time, highest peak memory.
 
     Parameters
     ----------
+    dataset
+        Name of the data set.
     folder
         Holds ``{rule}.tsv`` or ``{rule}/**.tsv`` as written by Snakemake's ``benchmark:``, with
-        the columns ``s`` (seconds) and ``max_rss`` (MB; absent for a job too short to measure).
+        the columns ``s`` (seconds) and ``max_rss`` (MB; absent if the job was too short).
 
     Returns
     -------
-    Sorted by seconds, longest first. Jobs run side by side, so their sum is not the run's time.
+    One row per rule, sorted by seconds, longest first. Jobs run in parallel, so the sum of the
+    seconds is not the duration of the run.
     """
     folder = Path(folder)
     rows = []
     for path in sorted(folder.rglob("*.tsv")):
-        measured = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
-        for _, job in measured.iterrows():
-            stage = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        stage = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        measurements = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+        for _, job in measurements.iterrows():
             rows.append((dataset, stage, float(job["s"]), pd.to_numeric(job["max_rss"])))
     jobs = pd.DataFrame(rows, columns=["dataset", "stage", "s", "max_rss"])
     table = jobs.groupby(["dataset", "stage"], as_index=False).agg(

@@ -1,1 +1,1 @@
-"""The paper's figures, drawn from tables and volumes."""
+"""The figures, drawn from tables and volumes."""

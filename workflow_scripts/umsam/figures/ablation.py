@@ -1,10 +1,10 @@
-"""Fig. 3b: what each distillation loss adds."""
+"""Fig. 3b: the contribution of each distillation loss."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from umsam.evaluation.tables import ablation_summary
+from umsam.evaluation.ablation import ablation_summary
 from umsam.figures.style import COLUMN_WIDTH, GREY, INK, ORANGE, PALE, house_style
 
 TICKS = {
@@ -15,11 +15,11 @@ TICKS = {
     "triple": "all\nthree",
 }
 COLORS = {"none": GREY, "triple": ORANGE}
-HALF_WIDTH = 0.18  # of a bar over which its points are spread
+HALF_WIDTH = 0.18  # of the range over which the points of a bar are spread
 
 
 def ablation_figure(table: pd.DataFrame) -> Figure:
-    """A bar per variant of ``tables/ablation.csv``: mean DSC (%), spread, each volume."""
+    """Draw a bar per variant of ``tables/ablation.csv``: mean DSC (%), deviation, and volumes."""
     summary = ablation_summary(table)
     with house_style():
         figure = Figure(figsize=(COLUMN_WIDTH, 2.5), layout="constrained")
@@ -31,8 +31,10 @@ def ablation_figure(table: pd.DataFrame) -> Figure:
             axes.errorbar(
                 x, mean, 100 * row["dsc_std"], color=INK, linewidth=0.8, capsize=2.5, capthick=0.8
             )
-            spots = np.linspace(-HALF_WIDTH, HALF_WIDTH, len(values)) if len(values) > 1 else [0.0]
-            axes.scatter(x + np.asarray(spots), values, s=6, color=INK, alpha=0.55, linewidth=0)
+            offsets = np.zeros(1)
+            if len(values) > 1:
+                offsets = np.linspace(-HALF_WIDTH, HALF_WIDTH, len(values))
+            axes.scatter(x + offsets, values, s=6, color=INK, alpha=0.55, linewidth=0)
             axes.annotate(
                 f"{mean:.1f}",
                 (x, max(values.max(), mean + 100 * row["dsc_std"])),

@@ -1,4 +1,4 @@
-"""What each cluster of ROIs holds: example ROIs, the target cluster framed."""
+"""Example ROIs of each cluster, with a frame around the target cluster."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from umsam.figures.contours import outline, view
-from umsam.figures.style import BLUE, ORANGE, PAGE_WIDTH, bare, house_style
+from umsam.figures.contours import crop_window, draw_outline
+from umsam.figures.style import BLUE, ORANGE, PAGE_WIDTH, hide_axes, house_style
 
-EXAMPLES = 8  # ROIs a row
+EXAMPLES = 8  # ROIs per row
 UNITS = {"aspect_ratio": ("aspect ratio", "", 2), "area_mm2": ("area", " mm²", 0)}
 
 
@@ -26,11 +26,17 @@ class Example:
     spacing: tuple[float, float]
 
 
-def nearest_examples(assignments: pd.DataFrame, count: int = EXAMPLES) -> pd.DataFrame:
-    """For each cluster the training ROIs nearest its centroid, one a slice, cases in turn.
+def select_examples(assignments: pd.DataFrame, count: int = EXAMPLES) -> pd.DataFrame:
+    """Select the training ROIs nearest to each centroid, one per slice, alternating the cases.
 
-    Rows of ``clusters/assignments.csv``; taking the cases in turn shows whether a cluster is one
-    case's or everybody's.
+    The alternation shows whether a cluster belongs to one case or to all.
+
+    Parameters
+    ----------
+    assignments
+        Rows of ``clusters/assignments.csv``.
+    count
+        Largest number of ROIs per cluster.
     """
     candidates = _nearest_of_each_case(assignments, count)
     turn = candidates.groupby(["cluster", "case"]).cumcount()
@@ -38,15 +44,25 @@ def nearest_examples(assignments: pd.DataFrame, count: int = EXAMPLES) -> pd.Dat
     return ordered.groupby("cluster").head(count).drop(columns="turn").reset_index(drop=True)
 
 
-def summary(
+def summarise_clusters(
     tables: Iterable[pd.DataFrame], count: int = EXAMPLES
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What `cluster_figure` shows of ``clusters/assignments.csv``, read part by part.
+    """Summarise ``clusters/assignments.csv`` for `cluster_figure`.
+
+    The memory grows with the number of cases, not with the number of ROIs.
+
+    Parameters
+    ----------
+    tables
+        The rows of the file, in parts of any size.
+    count
+        Largest number of examples per cluster.
 
     Returns
     -------
-    A table by cluster with the columns count and mean (of the training ROIs' attribute), and the
-    `nearest_examples`. What is held grows with the number of cases, not with that of ROIs.
+    statistics, examples
+        Count of the training ROIs and mean of their attribute by cluster, and the rows of
+        `select_examples`.
     """
     totals, candidates = pd.DataFrame(), pd.DataFrame()
     for table in tables:
@@ -55,12 +71,14 @@ def summary(
         totals = totals.add(part, fill_value=0) if len(totals) else part
         candidates = _nearest_of_each_case(pd.concat([candidates, training]), count)
     statistics = totals.assign(mean=totals["sum"] / totals["count"])[["count", "mean"]]
-    return statistics, nearest_examples(candidates, count)
+    return statistics, select_examples(candidates, count)
 
 
 def _nearest_of_each_case(assignments: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Training ROIs, one a slice, the `count` nearest of each cluster and case: the rest is never
-    an example, whatever else is read."""
+    """Select the `count` nearest training ROIs of each cluster and case, one per slice.
+
+    No other ROI can become an example, whichever rows follow.
+    """
     training = assignments[assignments["split"] == "train"].sort_values(
         ["cluster", "distance", "case", "slice", "index"]
     )
@@ -76,22 +94,24 @@ def row_label(cluster: int, count: int, mean: float, attribute: str) -> str:
 
 def cluster_figure(
     statistics: pd.DataFrame,
-    shown: pd.DataFrame,
+    examples: pd.DataFrame,
     target: int,
     attribute: str,
     prior: float,
-    example: Callable[[Mapping], Example],
+    read_example: Callable[[Mapping], Example],
 ) -> Figure:
-    """A row per cluster, the ROIs nearest its centroid, and its mean attribute.
+    """Draw a row per cluster: the ROIs nearest to its centroid, and its mean attribute.
 
     Parameters
     ----------
-    statistics, shown
-        From `summary`.
+    statistics, examples
+        From `summarise_clusters`.
     target
-        The chosen cluster, framed.
-    example
-        Gives the picture of a row of `shown`.
+        The target cluster, which gets a frame.
+    attribute, prior
+        The attribute of the target and its prior.
+    read_example
+        Reads the picture of a row of `examples`.
     """
     clusters: Sequence[int] = sorted(statistics.index)
     side = (PAGE_WIDTH - 1.3) / EXAMPLES
@@ -113,7 +133,7 @@ def cluster_figure(
             },
         )
         figure.suptitle(
-            f"ROIs nearest each centroid; framed: the target, prior {name} {prior:g}{unit}",
+            f"ROIs nearest to each centroid; framed: target cluster, prior {name} {prior:g}{unit}",
             y=1 - 0.06 / height,
             va="top",
             fontsize=8,
@@ -121,10 +141,10 @@ def cluster_figure(
         for line, cluster in zip(grid, clusters, strict=True):
             color = ORANGE if cluster == target else BLUE
             for axes in line:
-                bare(axes)
-            rows = shown[shown["cluster"] == cluster].to_dict("records")
+                hide_axes(axes)
+            rows = examples[examples["cluster"] == cluster].to_dict("records")
             for axes, row in zip(line, rows, strict=False):
-                draw_roi(axes, example(row), color)
+                draw_roi(axes, read_example(row), color)
             count, mean = statistics.loc[cluster, ["count", "mean"]]
             line[0].annotate(
                 row_label(cluster, int(count), mean, attribute),
@@ -138,23 +158,23 @@ def cluster_figure(
                 fontweight="bold" if cluster == target else "normal",
             )
             if cluster == target:
-                frame(figure, line)
+                draw_frame(figure, line)
     return figure
 
 
 def draw_roi(axes: Axes, roi: Example, color: str) -> None:
-    """What lies around an ROI, and its outline."""
-    down, across = view(roi.mask, roi.spacing)
-    crop = roi.image[down, across]
+    """Draw the outline of an ROI and its surroundings."""
+    window = crop_window(roi.mask, roi.spacing)
+    crop = roi.image[window]
     aspect = roi.spacing[0] / roi.spacing[1]
     axes.imshow(crop, cmap="gray", vmin=0, vmax=1, aspect=aspect)
-    outline(axes, roi.mask[down, across], color)
+    draw_outline(axes, roi.mask[window], color)
     axes.set_xlim(-0.5, crop.shape[1] - 0.5)
     axes.set_ylim(crop.shape[0] - 0.5, -0.5)
 
 
-def frame(figure: Figure, line: Sequence) -> None:
-    """A coloured rectangle around a row of axes."""
+def draw_frame(figure: Figure, line: Sequence) -> None:
+    """Draw a coloured rectangle around a row of axes."""
     first, last = line[0].get_position(), line[-1].get_position()
     pad = 0.02
     width, height = figure.get_size_inches()

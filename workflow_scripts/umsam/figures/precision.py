@@ -13,12 +13,12 @@ LINES = {  # set: (label, colour, marker)
 
 
 def precision_figure(table: pd.DataFrame) -> Figure:
-    """One line per set of ``tables/precision.csv`` (set, threshold, precision, n_rois)."""
+    """Draw a line per set of ``tables/precision.csv`` (set, threshold, precision, n_rois)."""
     with house_style():
         figure = Figure(figsize=(COLUMN_WIDTH, 2.7), layout="constrained")
         axes = figure.add_subplot()
         for name, group in table.groupby("set", sort=False):
-            label, color, marker = LINES[name]
+            label, color, marker = LINES[str(name)]
             axes.plot(
                 group["threshold"],
                 group["precision"],

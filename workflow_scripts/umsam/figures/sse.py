@@ -1,4 +1,4 @@
-"""The SSE curve that the number of clusters is read from."""
+"""The SSE curve, which shows a suitable number of clusters."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -7,7 +7,7 @@ from umsam.figures.style import BLUE, COLUMN_WIDTH, GREY, ORANGE, house_style
 
 
 def sse_figure(curve: pd.DataFrame, knee: int | None, used: int) -> Figure:
-    """``clusters/sse.csv`` (k, sse), with the curve's knee and the number of clusters in use."""
+    """Draw ``clusters/sse.csv`` (k, sse) with its knee and the number of clusters in use."""
     with house_style():
         figure = Figure(figsize=(COLUMN_WIDTH, 2.4), layout="constrained")
         axes = figure.add_subplot()
@@ -22,6 +22,6 @@ def sse_figure(curve: pd.DataFrame, knee: int | None, used: int) -> Figure:
         axes.set_xlabel("Number of clusters K")
         axes.set_ylabel("Sum of squared errors")
         axes.set_ylim(bottom=0)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.legend(loc="upper right")
     return figure

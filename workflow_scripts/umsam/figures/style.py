@@ -1,9 +1,10 @@
-"""One look for every figure, and files that are the same bytes for the same content."""
+"""A common style for all figures, and reproducible figure files."""
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -14,13 +15,15 @@ from umsam.files import atomic_write
 COLUMN_WIDTH = 3.4  # inches: one column of a paper
 PAGE_WIDTH = 6.9  # both columns
 
-# Okabe and Ito's palette, told apart with any colour vision.
+# Okabe and Ito's palette, distinguishable with any colour vision.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 GREY, INK, PALE = "#8A8A8A", "#222222", "#C9D6E2"
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same text on every machine
+    "font.sans-serif": [
+        "DejaVu Sans"
+    ],  # ships with matplotlib, so text is the same on every machine
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -32,7 +35,7 @@ SETTINGS = {
     "ytick.major.width": 0.6,
     "lines.linewidth": 1.4,
     "legend.frameon": False,
-    "pdf.fonttype": 42,  # text stays text
+    "pdf.fonttype": 42,  # keep text as text
 }
 
 
@@ -40,8 +43,14 @@ SETTINGS = {
 class Style:
     """The ``figures`` section of the configuration.
 
-    dpi: of the PNG; cases: rows of Fig. 2 at most; label_color, prediction_color: the contours
-    (told apart with any colour vision, on grey images).
+    Attributes
+    ----------
+    dpi
+        Resolution of the PNG files.
+    cases
+        Largest number of rows of Fig. 2.
+    label_color, prediction_color
+        Colours of the contours. The defaults are distinguishable with any colour vision.
     """
 
     dpi: int = 200
@@ -52,22 +61,24 @@ class Style:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw with `SETTINGS`, whatever matplotlib was set to before and will be after."""
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **SETTINGS}):
+    """Draw with matplotlib's defaults and `SETTINGS`, and restore the previous settings."""
+    settings: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
+    settings.update({"backend": "agg", **SETTINGS})
+    with matplotlib.rc_context(settings):
         yield
 
 
-def save(figure: Figure, files: Sequence[str], dpi: int) -> None:
-    """Write the figure as each of the files (type by suffix), without dates."""
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph of a PDF
+def save_figure(figure: Figure, files: Sequence[str], dpi: int) -> None:
+    """Write the figure to each of the files, in the format of its suffix and without dates."""
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every glyph of a PDF
     for file in files:
         metadata = {"CreationDate": None} if file.endswith(".pdf") else {}
         with atomic_write(file) as path, house_style():
             figure.savefig(path, dpi=dpi, metadata=metadata)
 
 
-def bare(axes: Axes) -> None:
-    """No ticks and no frame: a picture's axes."""
+def hide_axes(axes: Axes) -> None:
+    """Hide ticks and frame, for a picture."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
