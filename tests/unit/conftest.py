@@ -1,4 +1,4 @@
-"""Fixtures of the tests that run scripts."""
+"""Fixtures that restore global state, and a tiny SAM."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def denormal_numbers_as_before():
-    """A job on the CPU turns them off for its process, which here is that of all tests."""
+    """Restore denormal numbers, which a job on the CPU disables for the process of all tests."""
     yield
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
@@ -16,7 +16,7 @@ def denormal_numbers_as_before():
 
 @pytest.fixture
 def logging_as_before():
-    """A job takes the root logger over."""
+    """Restore the root logger, which a job reconfigures."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

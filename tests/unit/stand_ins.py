@@ -1,7 +1,7 @@
-"""What a script finds in the place of Snakemake's objects."""
+"""Stand-ins for the objects that Snakemake gives to a script."""
 
 
 class Named(dict):
-    """Named files as Snakemake hands them out."""
+    """Named files with access by attribute, as in Snakemake."""
 
     __getattr__ = dict.__getitem__

@@ -33,14 +33,14 @@ def anatomies(kind: str) -> list[Anatomy]:
 
 
 def rois(kind: str) -> list[dict]:
-    """Every organ's mask in every slice of six bodies, as a perfect everything mode would."""
-    found = []
+    """The masks of all organs on all slices of six bodies, as from a perfect everything mode."""
+    records = []
     for anatomy in anatomies(kind):
         for index, (organ, mask) in enumerate(zip(anatomy.organs, anatomy.masks, strict=True)):
             for roi in mask:
                 if roi.any():
                     y, x = np.nonzero(roi)
-                    found.append(
+                    records.append(
                         {
                             "target": index == 0,
                             "texture": organ.tissue.texture,
@@ -49,7 +49,7 @@ def rois(kind: str) -> list[dict]:
                             "aspect": (np.ptp(x) + 1) / (np.ptp(y) + 1),
                         }
                     )
-    return found
+    return records
 
 
 def valid(kind: str) -> list[dict]:

@@ -86,8 +86,8 @@ def _nearest_of_each_case(assignments: pd.DataFrame, count: int) -> pd.DataFrame
     return training.groupby(["cluster", "case"]).head(count)
 
 
-def row_label(cluster: int, count: int, mean: float, attribute: str) -> str:
-    """ "cluster 3 / 124 ROIs / aspect ratio 1.05" on three lines."""
+def describe_cluster(cluster: int, count: int, mean: float, attribute: str) -> str:
+    """Return "cluster 3", "124 ROIs" and "aspect ratio 1.05" on three lines."""
     name, unit, digits = UNITS[attribute]
     return f"cluster {cluster}\n{count:,} ROIs\n{name} {mean:.{digits}f}{unit}"
 
@@ -146,20 +146,26 @@ def cluster_figure(
             for axes, row in zip(line, rows, strict=False):
                 draw_roi(axes, read_example(row), color)
             count, mean = statistics.loc[cluster, ["count", "mean"]]
-            line[0].annotate(
-                row_label(cluster, int(count), mean, attribute),
-                (0, 0.5),
-                xytext=(-6, 0),
-                xycoords="axes fraction",
-                textcoords="offset points",
-                ha="right",
-                va="center",
-                color=color if cluster == target else "black",
-                fontweight="bold" if cluster == target else "normal",
-            )
+            text = describe_cluster(cluster, int(count), mean, attribute)
+            write_row_label(line[0], text, highlight=cluster == target)
             if cluster == target:
                 draw_frame(figure, line)
     return figure
+
+
+def write_row_label(axes: Axes, text: str, highlight: bool) -> None:
+    """Write the label of a row to the left of its first axes."""
+    axes.annotate(
+        text,
+        (0, 0.5),
+        xytext=(-6, 0),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        color=ORANGE if highlight else "black",
+        fontweight="bold" if highlight else "normal",
+    )
 
 
 def draw_roi(axes: Axes, roi: Example, color: str) -> None:

@@ -21,9 +21,7 @@ GREY, INK, PALE = "#8A8A8A", "#222222", "#C9D6E2"
 
 SETTINGS: dict[str, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": [
-        "DejaVu Sans"
-    ],  # ships with matplotlib, so text is the same on every machine
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: identical on all machines
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
