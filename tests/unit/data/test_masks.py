@@ -1,4 +1,4 @@
-"""The file of a slice's masks: what is read is what was written, and nothing is unpickled."""
+"""The file of a slice's masks: a lossless round trip, its size, and no unpickling."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ from umsam.errors import InputError
     width=st.integers(1, 19),
     seed=st.integers(0, 99),
 )
-def test_round_trip(tmp_path_factory, k, height, width, seed):
+def test_masks_are_read_back_unchanged(tmp_path_factory, k, height, width, seed):
     path = tmp_path_factory.mktemp("masks") / "slice_000.npz"
     written = random_masks(k, height, width, seed)
     write_slice_masks(path, written)
@@ -47,14 +47,14 @@ def test_a_slice_without_masks_keeps_its_size(tmp_path):
     assert read.area.shape == (0,)
 
 
-def test_arrays_are_plain(tmp_path):
+def test_the_file_holds_only_plain_arrays(tmp_path):
     write_slice_masks(tmp_path / "a.npz", random_masks(3, 9, 11))
     with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
         assert all(file[name].dtype != object for name in file)
 
 
 def blobs(k, height, width):
-    """Masks with smooth outlines, as SAM's are."""
+    """Return masks with smooth outlines, like SAM's."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:height, :width]
     centre = rng.uniform(0, 1, (k, 2, 1, 1)) * [[[height]], [[width]]]
@@ -64,8 +64,8 @@ def blobs(k, height, width):
 
 
 @pytest.mark.parametrize("k", [10, 60])
-def test_smaller_than_coco_rle(tmp_path, k):
-    """The peer: run-length codes of the same masks as pycocotools makes them, in JSON."""
+def test_the_file_is_smaller_than_coco_run_length_codes(tmp_path, k):
+    """Compare with the run-length codes of pycocotools for the same masks, in JSON."""
     written = blobs(k, 320, 320)
     codes = coco.encode(np.asfortranarray(written.masks.transpose(1, 2, 0).astype(np.uint8)))
     records = [
@@ -82,25 +82,25 @@ def test_smaller_than_coco_rle(tmp_path, k):
     assert (tmp_path / "a.npz").stat().st_size < len(json.dumps(records))
 
 
-def test_nothing_is_unpickled(tmp_path):
+def test_a_file_with_pickled_objects_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", shape=np.array([0, 1, 1]), row_changes=np.array([object()]))
     with pytest.raises(InputError, match=r"a\.npz"):
         read_slice_masks(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"text"])
-def test_a_broken_file_is_named(tmp_path, content):
+def test_a_damaged_file_is_reported_with_the_remedy(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.npz.*everything mode"):
         read_slice_masks(tmp_path / "a.npz")
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"slice_012\.npz"):
         read_slice_masks(slice_file(tmp_path, 12))
 
 
-def test_columns_of_another_length_are_refused():
+def test_arrays_of_different_lengths_are_refused():
     good = random_masks(2, 3, 3)
     with pytest.raises(ValueError, match="predicted_iou"):
         SliceMasks(good.masks, good.predicted_iou[:1], good.stability_score, good.box, good.point)

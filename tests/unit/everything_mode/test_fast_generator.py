@@ -19,8 +19,8 @@ from umsam.data.phantoms import generate_case
 from umsam.errors import InputError
 from umsam.everything_mode import factored_pixels
 from umsam.everything_mode.fast_generator import FastGenerator
-from umsam.models.matmul_precision import onednn_is_exact
 from umsam.everything_mode.reference_generator import ReferenceGenerator
+from umsam.models.matmul_precision import onednn_is_exact
 from umsam.models.sam import load_sam
 from umsam.planning.sam_variants import resolve_thresholds
 

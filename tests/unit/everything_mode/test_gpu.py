@@ -10,8 +10,8 @@ from tiny_sam import SETTINGS, best_ious
 from umsam.data.intensity import normalise, to_rgb_uint8
 from umsam.data.phantoms import generate_case
 from umsam.everything_mode.fast_generator import FastGenerator
-from umsam.models.matmul_precision import matmul_precision
 from umsam.everything_mode.reference_generator import ReferenceGenerator
+from umsam.models.matmul_precision import matmul_precision
 from umsam.models.sam import load_sam
 from umsam.planning.sam_variants import resolve_thresholds
 

@@ -53,13 +53,17 @@ def test_fp32_uses_onednn_only_if_it_is_exact(monkeypatch, exact):
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("before", ["highest", "high"])
 def test_the_settings_of_the_process_are_restored(precision, device, before):
+    def fail():
+        with matmul_precision(precision, device):
+            assert torch.backends.cudnn.allow_tf32 == (precision != "fp32")
+            raise ZeroDivisionError
+
     own = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision(before)
     torch.backends.cudnn.allow_tf32 = not own[1]
     try:
-        with pytest.raises(ZeroDivisionError), matmul_precision(precision, device):
-            assert torch.backends.cudnn.allow_tf32 == (precision != "fp32")
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            fail()
         assert torch.get_float32_matmul_precision() == before
         assert torch.backends.cudnn.allow_tf32 != own[1]
     finally:
