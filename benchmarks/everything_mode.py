@@ -27,6 +27,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -201,10 +202,12 @@ def measure_matrix_peak(device: str, precision: str) -> float:
     return best
 
 
-def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) -> dict[str, float]:
-    """Time both generators with a grid of m x m points, print a row and return it."""
+def choose_settings(
+    sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace
+) -> tuple[dict[str, Any], float]:
+    """Return the generators' settings, and the reduction of the grid by `--points`."""
     thresholds = ("pred_iou_thresh", "stability_score_thresh", "stability_score_offset")
-    chosen = {
+    settings = {
         **resolve_thresholds({"model": arguments.model, **dict.fromkeys(thresholds)}),
         "points_per_side": m,
         "points_per_batch": None,
@@ -213,16 +216,22 @@ def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) ->
         "min_mask_region_area": 0,
         "precision": arguments.precision,
     }
-    probe = GENERATORS["fast"](sam, chosen)
+    probe = GENERATORS["fast"](sam, settings)
     scale = use_points(probe, arguments.points)
     if arguments.survivors is not None:
-        chosen["pred_iou_thresh"] = find_threshold(probe, rgb, arguments.survivors)
+        settings["pred_iou_thresh"] = find_threshold(probe, rgb, arguments.survivors)
     if arguments.model != "compact":  # random masks have no stable edges
-        chosen["stability_score_thresh"] = 0.0
+        settings["stability_score_thresh"] = 0.0
+    return settings, scale
+
+
+def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """Time both generators with a grid of m x m points, print a row and return it."""
+    settings, scale = choose_settings(sam, rgb, m, arguments)
     results, memory = {}, {}
     gpu = arguments.device == "cuda"
     for name, repeats in (("reference", 3 if gpu else 1), ("fast", 3)):
-        generator = GENERATORS[name](sam, chosen)
+        generator = GENERATORS[name](sam, settings)
         use_points(generator, arguments.points)
         if gpu:
             generator(rgb)
@@ -257,7 +266,7 @@ def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) ->
         "peak_fraction": achieved / measure_matrix_peak(arguments.device, arguments.precision),
     }
     if arguments.memory and not gpu:
-        memory = {f"{name}_mb": peak_memory(name, rgb, chosen, arguments) for name in GENERATORS}
+        memory = {f"{name}_mb": peak_memory(name, rgb, settings, arguments) for name in GENERATORS}
     row |= memory
     print(
         f"{m:4d} {row['masks']:6d} {fast.encoder:9.3f} {row['reference_s']:12.3f} "
@@ -271,15 +280,17 @@ def compare(sam: Sam, rgb: np.ndarray, m: int, arguments: argparse.Namespace) ->
     return row
 
 
-def peak_memory(name: str, rgb: np.ndarray, chosen: dict, arguments: argparse.Namespace) -> float:
+def peak_memory(name: str, rgb: np.ndarray, settings: dict, arguments: argparse.Namespace) -> float:
     """Return the peak resident memory, in MB, of a process that segments one slice."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_measure_peak, name, rgb, chosen, arguments).result()
+        return pool.submit(_measure_peak, name, rgb, settings, arguments).result()
 
 
-def _measure_peak(name: str, rgb: np.ndarray, chosen: dict, arguments: argparse.Namespace) -> float:
+def _measure_peak(
+    name: str, rgb: np.ndarray, settings: dict, arguments: argparse.Namespace
+) -> float:
     keep_freed_memory()
-    generator = GENERATORS[name](build_sam(arguments.model, "cpu", arguments.quick), chosen)
+    generator = GENERATORS[name](build_sam(arguments.model, "cpu", arguments.quick), settings)
     use_points(generator, 64)
     generator(rgb)
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
