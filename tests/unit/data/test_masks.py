@@ -53,7 +53,7 @@ def test_the_file_holds_only_plain_arrays(tmp_path):
         assert all(file[name].dtype != object for name in file)
 
 
-def blobs(k, height, width):
+def make_blobs(k, height, width):
     """Return masks with smooth outlines, like SAM's."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:height, :width]
@@ -66,7 +66,7 @@ def blobs(k, height, width):
 @pytest.mark.parametrize("k", [10, 60])
 def test_the_file_is_smaller_than_coco_run_length_codes(tmp_path, k):
     """Compare with the run-length codes of pycocotools for the same masks, in JSON."""
-    written = blobs(k, 320, 320)
+    written = make_blobs(k, 320, 320)
     codes = coco.encode(np.asfortranarray(written.masks.transpose(1, 2, 0).astype(np.uint8)))
     records = [
         {

@@ -27,14 +27,14 @@ from umsam.planning.sam_variants import resolve_thresholds
 COMPACT = Path(__file__).parents[3] / "resources/compact_sam.pt"
 
 
-def noise(height, width, seed=1):
+def make_noise(height, width, seed=1):
     """Return a dark box on noise, uint8 [H, W, 3]."""
     grey = np.random.default_rng(seed).uniform(0, 255, (height, width))
     grey[height // 4 : height // 2, width // 4 :] /= 4
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
-def predicted_iou(sam, rgb, points_per_side):
+def predict_ious(sam, rgb, points_per_side):
     """Return the predicted IoU of every mask of every point, [P, M]."""
     predictor = SamPredictor(sam)
     predictor.set_image(rgb)
@@ -94,24 +94,24 @@ def test_masks_equal_those_of_meta_for_any_slice_and_grid(
     seed, size, points, batch, layers, stability, share
 ):
     torch.manual_seed(seed)
-    sam, rgb = raise_ious(tiny_sam()), noise(*size, seed)
+    sam, rgb = raise_ious(tiny_sam()), make_noise(*size, seed)
     chosen = {
         **SETTINGS,
         "points_per_side": points,
         "points_per_batch": batch,
         "crop_n_layers": layers if min(size) > 8 else 0,
         "stability_score_thresh": stability,
-        "pred_iou_thresh": find_threshold(predicted_iou(sam, rgb, points), share),
+        "pred_iou_thresh": find_threshold(predict_ious(sam, rgb, points), share),
     }
     assert_same_masks(sam, rgb, chosen, at_least=0)
 
 
 @pytest.mark.parametrize("size", [(1, 50), (50, 1), (1100, 300), (257, 1031)])
 def test_masks_equal_those_of_meta_for_slices_of_unusual_size(sam, size):
-    assert_same_masks(sam, noise(*size), SETTINGS)
+    assert_same_masks(sam, make_noise(*size), SETTINGS)
 
 
-def compact_on_a_phantom(kind, case="site2-01"):
+def load_compact_and_phantom(kind, case="site2-01"):
     """Return the compact model, the middle slice of a phantom and the model's settings."""
     sam = load_sam("compact", COMPACT, "cpu")
     volume = normalise(generate_case(kind, case)[0], 1, 99)
@@ -131,7 +131,7 @@ def compact_on_a_phantom(kind, case="site2-01"):
 
 @pytest.mark.parametrize("kind", ["brain", "prostate"])
 def test_the_compact_model_finds_the_masks_of_meta_on_phantoms(kind):
-    assert_same_masks(*compact_on_a_phantom(kind), at_least=10)
+    assert_same_masks(*load_compact_and_phantom(kind), at_least=10)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
@@ -141,8 +141,8 @@ def test_the_official_decoder_finds_the_masks_of_meta(share, monkeypatch):
     monkeypatch.setattr(builders, "ImageEncoderViT", lambda **arguments: PatchEncoder())
     torch.manual_seed(4)
     sam = raise_ious(sam_model_registry["vit_b"](checkpoint=None).eval())
-    rgb = noise(77, 120)
-    iou = predicted_iou(sam, rgb, 4)
+    rgb = make_noise(77, 120)
+    iou = predict_ious(sam, rgb, 4)
     chosen = {**SETTINGS, "points_per_side": 4, "pred_iou_thresh": find_threshold(iou, share)}
     assert_same_masks(sam, rgb, chosen)
 
@@ -166,8 +166,8 @@ def test_official_models_with_random_weights_find_the_masks_of_meta(model):
     )  # takes half a minute for ViT-H, so each image is encoded once
     cache = {}
     sam.image_encoder.forward = partial(_encode_once, cache, encode)
-    rgb = noise(320, 250)
-    iou = predicted_iou(sam, rgb, 8)
+    rgb = make_noise(320, 250)
+    iou = predict_ious(sam, rgb, 8)
     for share in (0.05, 0.3):
         chosen = {**SETTINGS, "points_per_side": 8, "points_per_batch": 64}
         assert_same_masks(sam, rgb, {**chosen, "pred_iou_thresh": find_threshold(iou, share)})
@@ -185,14 +185,14 @@ def _encode_once(cache, encode, image):
 def test_numbers_that_overflow_raise_an_error(sam, part):
     next(getattr(sam, part).parameters()).data.fill_(torch.inf)
     with pytest.raises(InputError, match=r"sam\.precision fp32.*not finite"):
-        FastGenerator(sam, {**SETTINGS, "pred_iou_thresh": 0.5})(noise(40, 56))
+        FastGenerator(sam, {**SETTINGS, "pred_iou_thresh": 0.5})(make_noise(40, 56))
 
 
 def test_a_slice_without_masks_is_no_error(sam):
     for threshold in ("pred_iou_thresh", "stability_score_thresh"):
         for layers in (0, 1):
             chosen = {**SETTINGS, threshold: 1e6, "crop_n_layers": layers}
-            masks, embedding = FastGenerator(sam, chosen)(noise(40, 56))
+            masks, embedding = FastGenerator(sam, chosen)(make_noise(40, 56))
             assert masks.masks.shape == (0, 40, 56)
             assert np.isfinite(embedding).all()
 
@@ -200,9 +200,9 @@ def test_a_slice_without_masks_is_no_error(sam):
 def test_each_crop_takes_one_encoder_pass(sam):
     passes = []
     sam.image_encoder.neck.register_forward_hook(lambda *a: passes.append(1))
-    FastGenerator(sam, SETTINGS)(noise(40, 56))
+    FastGenerator(sam, SETTINGS)(make_noise(40, 56))
     assert len(passes) == 1
-    FastGenerator(sam, {**SETTINGS, "crop_n_layers": 1})(noise(40, 56))
+    FastGenerator(sam, {**SETTINGS, "crop_n_layers": 1})(make_noise(40, 56))
     assert len(passes) == 6
 
 
@@ -215,8 +215,8 @@ def test_only_points_that_pass_the_iou_threshold_are_upscaled(sam, monkeypatch):
         return upscale(*arguments)
 
     monkeypatch.setattr(factored_pixels, "_upscale", count_points)
-    rgb = noise(40, 56)
-    iou = predicted_iou(raise_ious(sam), rgb, 3)
+    rgb = make_noise(40, 56)
+    iou = predict_ious(raise_ious(sam), rgb, 3)
     threshold = find_threshold(iou, 0.2)
     FastGenerator(sam, {**SETTINGS, "pred_iou_thresh": threshold})(rgb)
     assert sum(upscaled) == int((iou > threshold).any(dim=1).sum())
@@ -224,7 +224,7 @@ def test_only_points_that_pass_the_iou_threshold_are_upscaled(sam, monkeypatch):
 
 def test_small_regions_are_removed_as_meta_removes_them(sam):
     pytest.importorskip("cv2")
-    assert_same_masks(sam, noise(40, 56), {**SETTINGS, "min_mask_region_area": 12})
+    assert_same_masks(sam, make_noise(40, 56), {**SETTINGS, "min_mask_region_area": 12})
 
 
 @pytest.mark.parametrize("kind", ["brain", "prostate"])
@@ -232,7 +232,7 @@ def test_bf16_finds_nearly_the_same_masks(kind):
     """Where the processor rounds, scores near a threshold and duplicates may change."""
     shares, masks = [], []
     for case in ("site1-01", "site2-01", "site2-02", "site3-02"):
-        sam, rgb, chosen = compact_on_a_phantom(kind, case)
+        sam, rgb, chosen = load_compact_and_phantom(kind, case)
         expected, embedding = FastGenerator(sam, chosen)(rgb)
         before = torch.get_float32_matmul_precision()
         rounded, near = FastGenerator(sam, {**chosen, "precision": "bf16"})(rgb)
@@ -253,7 +253,7 @@ def test_rounding_to_tf32_changes_at_most_one_mask_in_a_hundred():
 
     shares, masks = [], []
     for kind, case in product(("brain", "prostate"), ("site1-01", "site2-01", "site3-02")):
-        sam, rgb, chosen = compact_on_a_phantom(kind, case)
+        sam, rgb, chosen = load_compact_and_phantom(kind, case)
         expected, _ = FastGenerator(sam, chosen)(rgb)
         for layer in sam.image_encoder.modules():
             if isinstance(layer, torch.nn.Conv2d):
@@ -272,7 +272,7 @@ def matched_share(masks, expected):
 
 def test_grey_and_colour_slices_are_prepared_as_meta_prepares_them(sam):
     colour = np.random.default_rng(2).integers(0, 255, (40, 56, 3), np.uint8)
-    for rgb in (noise(40, 56), colour):
+    for rgb in (make_noise(40, 56), colour):
         (crop,) = FastGenerator(sam, SETTINGS).prepare(rgb)
         expected = SamPredictor(sam).transform.apply_image(rgb)
         assert np.array_equal(crop.image.expand(3, -1, -1).permute(1, 2, 0), expected)
