@@ -1,19 +1,19 @@
-# `make demo` and `make test` set up what they need: Python 3.11 or later is all they ask for.
-# The first that runs: a version manager leaves names on the PATH that only print an error.
+# `make demo` and `make test` install what they need into .venv; they only ask for Python 3.11 or later.
+# The first interpreter that runs is used: version managers leave names on the PATH that only print an error.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
-# few_volumes.py is left out: it needs the results of a labelled data set.
+# few_volumes.py needs the results of a labelled data set.
 BENCHMARKS := $(filter-out benchmarks/few_volumes.py,$(wildcard benchmarks/*.py))
 
-.PHONY: demo test test-slow test-slurm benchmark lint pins clean
+.PHONY: demo test test-slow test-slurm benchmark lint docs pins clean
 
 demo: $(VENV)/.demo-ready
 	@echo "Running the phantom data set on $(CORES) core(s): about 6 minutes on two."
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) --quiet rules --set-threads train=1
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) --quiet rules
 	@cat results/phantom/tables/table1.md
 	@echo "Figures:" && ls results/phantom/figures/*.png
 
@@ -23,16 +23,24 @@ test: $(VENV)/.test-ready
 test-slow: $(VENV)/.test-ready
 	@$(BIN)/python -m pytest -m "slow"
 
-# A SLURM of its own on this machine, for some minutes; skipped, with the reason, where it cannot start.
+# Installs and starts SLURM on this machine; skipped with the reason if it cannot start.
 test-slurm: $(VENV)/.test-ready
 	@tests/slurm/install.sh
 	@$(BIN)/python -m pytest tests/slurm -m slurm -rs
 
+lint: $(VENV)/.test-ready
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/snakefmt --check Snakefile from_tables.smk rules
+	@$(BIN)/snakemake --lint
+	@$(BIN)/snakemake --lint --snakefile from_tables.smk
+
+# The documentation as a web site, in site/.
+docs: $(VENV)/.test-ready
+	@$(BIN)/mkdocs build --strict
+
 benchmark: $(VENV)/.demo-ready
 	@for script in $(BENCHMARKS); do $(BIN)/python $$script --quick || exit 1; done
-
-lint: $(VENV)/.test-ready
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile from_tables.smk rules
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later on the PATH: make PYTHON=/path/to/python3.12 ..."; exit 1; }
@@ -47,9 +55,9 @@ $(VENV)/.test-ready: requirements-test.txt $(VENV)/.demo-ready
 	@$(BIN)/python -m pip install --quiet -r requirements-test.txt
 	@touch $@
 
-# Exact builds of the conda environments, solved anew; needs conda and `pip install snakedeploy`.
+# Solves the conda environments and writes their exact builds; needs conda and `pip install snakedeploy`.
 pins:
 	CONDA_OVERRIDE_CUDA=12.9 snakedeploy pin-conda-envs envs/*.yaml
 
 clean:
-	rm -rf results/*/ logs .snakemake
+	rm -rf results/*/ logs .snakemake site
