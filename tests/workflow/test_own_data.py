@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
-from umsam.data.phantoms import phantom_case
+from umsam.data.phantoms import generate_case
 
 pytestmark = pytest.mark.slow
 
@@ -27,10 +27,10 @@ def mine(shared_checkout):
     """Four volumes without labels: two ordinary ones, one of a single value, one of one slice."""
     folder = shared_checkout.path / "scans"
     folder.mkdir()
-    image, _, spacing = phantom_case("brain", "site1-01")
+    image, _, spacing = generate_case("brain", "site1-01")
     arrays = {
         "a": image[3:7],
-        "b": phantom_case("brain", "site2-01")[0][3:7],
+        "b": generate_case("brain", "site2-01")[0][3:7],
         "flat": np.zeros_like(image[:2]),
         "one": image[5:6],
     }
