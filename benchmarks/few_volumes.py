@@ -22,11 +22,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
-from umsam.planning.configuration import resolve  # noqa: E402
-from umsam.data.volumes import read_array  # noqa: E402
-from umsam.numbers import as_number  # noqa: E402
-from umsam.pseudo_labels.assignments import assignments, training_features  # noqa: E402
 from umsam.data.masks import read_slice_masks, slice_file  # noqa: E402
+from umsam.data.volumes import read_array  # noqa: E402
+from umsam.numbers import parse_number  # noqa: E402
+from umsam.planning.configuration import resolve  # noqa: E402
+from umsam.pseudo_labels.assignments import assignments, training_features  # noqa: E402
 from umsam.pseudo_labels.pseudo_labels import choose, read_links, target_rois  # noqa: E402
 from umsam.pseudo_labels.shape_priors import read_rois  # noqa: E402
 from umsam.pseudo_labels.streamed_kmeans import fit_streamed  # noqa: E402
@@ -65,7 +65,7 @@ class Case:
 def one_draw(results: Path, cases: dict[str, Case], names: list[str], settings: dict, seed: int):
     """DSC of the pseudo-labels, and of those that the best cluster would give."""
     clustering, target = settings["clustering"], settings["target"]
-    attribute, prior = target["attribute"], as_number(target["prior"])
+    attribute, prior = target["attribute"], parse_number(target["prior"])
     files = [results / f"dino_features/{name}.npz" for name in names]
     space, features = training_features(names, files, clustering)
     clusters = fit_streamed(features, clustering["k"], clustering["n_init"], seed, None)

@@ -9,11 +9,11 @@ with job(snakemake):
 
     import pandas as pd
 
+    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.data.volumes import read_volume
     from umsam.evaluation.case_metrics import case_name
     from umsam.figures.clusters import EXAMPLES, Example, cluster_figure, summarise_clusters
     from umsam.figures.style import save_figure
-    from umsam.data.masks import read_slice_masks, slice_file
 
     volume = lru_cache(EXAMPLES)(read_volume)
     volumes = {case_name(path): path for path in snakemake.input.volumes}
@@ -30,6 +30,10 @@ with job(snakemake):
     )
     target = json.loads(Path(snakemake.input.target).read_text())
     figure = cluster_figure(
-        *summarise_clusters(assignments), target["cluster"], target["attribute"], target["prior"], example
+        *summarise_clusters(assignments),
+        target["cluster"],
+        target["attribute"],
+        target["prior"],
+        example,
     )
     save_figure(figure, snakemake.output, snakemake.params.figures["dpi"])

@@ -1,4 +1,4 @@
-"""The DSC that each step of the pseudo-labels loses, if an oracle did everything after that step."""
+"""The DSC that each step of the pseudo-labels loses, if an oracle did all later steps."""
 
 from umsam.jobs import job
 
@@ -9,6 +9,7 @@ with job(snakemake):
 
     import pandas as pd
 
+    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.data.volumes import read_array
     from umsam.evaluation.diagnosis import (
         diagnosis,
@@ -18,7 +19,6 @@ with job(snakemake):
     )
     from umsam.evaluation.write import write_table
     from umsam.numbers import parse_number
-    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.pseudo_labels.pseudo_labels import read_links
     from umsam.pseudo_labels.shape_priors import read_rois
 
@@ -55,11 +55,11 @@ with job(snakemake):
     table = diagnosis(rois, pixels, positive, target, select, prior, links, of_slices)
     table.insert(0, "dataset", snakemake.wildcards.dataset)
     notes = [
-        "Each row is the DSC of the training volumes if an oracle that sees the labels did everything "
-        "after that step: it takes the best cluster and the best ROI of each slice. The row of the "
+        "Each row is the DSC of the training volumes if an oracle that sees the labels did all "
+        "later steps: it takes the best cluster and the best ROI of each slice. The row of the "
         "target cluster is the DSC of the pseudo-labels.",
-        "The largest loss shows which setting to change. For the effect of training see Fig. 3b and "
-        "Table 1.",
+        "The largest loss shows which setting to change. Fig. 3b and Table 1 show the effect of "
+        "training.",
     ]
     if of_slices is not None:
         notes.insert(1, "Refined labels are learned from the pseudo-labels of the other volumes.")

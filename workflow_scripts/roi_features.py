@@ -7,7 +7,7 @@ with job(snakemake):
 
     import numpy as np
 
-    from umsam.data.field_of_view import view_of
+    from umsam.data.field_of_view import central_view
     from umsam.data.volumes import read_volume
     from umsam.pseudo_labels.roi_features import (
         concatenate_features,
@@ -19,9 +19,7 @@ with job(snakemake):
     files = snakemake.input
     rois = read_valid_rois(files.rois)
     volume = read_volume(files.volume)
-    view = view_of(
-        volume.array.shape[1:], volume.spacing[1:], snakemake.params.field_of_view
-    )
+    view = central_view(volume.array.shape[1:], volume.spacing[1:], snakemake.params.field_of_view)
     parts = [
         pool_roi_features(
             np.load(files.get(name), mmap_mode="r"),

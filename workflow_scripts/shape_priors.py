@@ -1,4 +1,5 @@
-"""Shape priors for the ROIs of one volume (eq. 3): the attributes of each ROI, and whether it is valid."""
+"""Shape priors for the ROIs of one volume (eq. 3): the attributes of each ROI, and whether it is
+valid."""
 
 from umsam.jobs import job
 
@@ -7,9 +8,9 @@ with job(snakemake):
 
     import pandas as pd
 
+    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.data.volumes import read_volume
     from umsam.files import atomic_write
-    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.pseudo_labels.shape_priors import ShapePriors, rejections, roi_table
 
     volume = read_volume(snakemake.input.volume)

@@ -20,4 +20,6 @@ with job(snakemake):
     curve["sse"] *= count / len(drawn)
     with atomic_write(snakemake.output.curve) as path:
         curve.to_csv(path, index=False)
-    logging.info("%d of %d ROIs; the knee of the curve is at K = %d", len(drawn), count, knee(curve))
+    logging.info(
+        "%d of %d ROIs; the knee of the curve is at K = %d", len(drawn), count, knee(curve)
+    )

@@ -29,4 +29,6 @@ def test_a_row_without_texts_is_left_out_and_says_why(checkout):
     assert "medclip_sam" not in planned
     row = "results/phantom/predictions/medclip_sam/site2-02.nii.gz"
     text = checkout.snakemake("--dry-run", *overlay, row, check=False)
-    assert "mine.yaml: needs, under 'medclip_sam:', at least one text" in text
+    assert (
+        "mine.yaml: needs at least one text that describes the organ under 'medclip_sam:'" in text
+    )

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs/figures.md").read_text()
 EXAMPLES = re.findall(
-    r"```console\n\$ echo '(.*)' > (.*)\n\$ (snakemake .*)\n((?:.*\n)*?)```", README
+    r"```console\n\$ echo '(.*)' > (.*)\n\$ (snakemake .*)\n((?:.*\n)*?)```", PAGE
 )
 SHEET = """case	image	label	split
 site1-01	site1-01_T2w.nii.gz	site1-01_mask.nii.gz	train
@@ -34,15 +34,12 @@ AFTER_PSEUDO_LABELS = {
     "precision_table",
     "precision_figure",
 }
-AFTER_CLUSTERS = {
-    "assignments",
-    "pseudo_label",
-    "cluster_figure",
-    "sse_figure",
-    *AFTER_PSEUDO_LABELS,
-}
-AFTER_FEATURES = {"sse", "kmeans", *AFTER_CLUSTERS}
-PER_CASE = {"phantom", "preprocess", "everything_mode", "shape_priors", "dino_features"}
+AFTER_TARGET = {"pseudo_label", "cluster_figure", "sse_figure", *AFTER_PSEUDO_LABELS}
+AFTER_CLUSTERS = {"target_cluster", "assignments", *AFTER_TARGET}
+AFTER_FEATURES = {"sse_curve", "kmeans", *AFTER_CLUSTERS}
+AFTER_ROIS = {"roi_features", *AFTER_FEATURES}
+PER_CASE = {"phantom", "preprocess", "everything_mode", "shape_priors", "roi_features"}
+GPU = {"everything_mode", "dino_features"}
 END = {"all", "stages_table", "provenance"}
 
 
@@ -89,6 +86,10 @@ def edited(finished):
 
 
 def in_phantom(old, new):
+    return ("resources/datasets/phantom.yaml", old, new)
+
+
+def default(old, new):
     return ("config.yaml", old, new)
 
 
@@ -96,26 +97,38 @@ EDITS = {
     "touch everything": (None, set()),
     "v_max": (
         in_phantom("v_max: 0.2,", "v_max: 0.21,"),
-        {"shape_priors", "dino_features", *AFTER_FEATURES, *END},
+        {"shape_priors", *AFTER_ROIS, *END},
     ),
     "K": (
         in_phantom("features: sam, k: 5,", "features: sam, k: 6,"),
         {"kmeans", *AFTER_CLUSTERS, "kmeans_baseline", *END},
     ),
-    "prior attribute": (
+    "the range of the SSE curve with a fixed K": (
+        in_phantom("sse_k: [2, 12]", "sse_k: [2, 13]"),
+        {"sse_curve", "sse_figure", *END},
+    ),
+    "the prior": (
+        in_phantom("prior: 1.0", "prior: 1.1"),
+        {"target_cluster", *AFTER_TARGET, *END},
+    ),
+    "the attribute of the prior": (
         in_phantom("target: {attribute: aspect_ratio,", "target: {attribute: area_mm2,"),
-        {"kmeans", *AFTER_CLUSTERS, *END},
+        {"target_cluster", "assignments", *AFTER_TARGET, *END},
     ),
     "evidence for the cluster": (
         in_phantom("target: {attribute:", "target: {choose_by: evidence, attribute:"),
-        {"kmeans", *AFTER_CLUSTERS, *END},
+        {"target_cluster", *AFTER_TARGET, *END},
     ),
     "choice among several ROIs": (
-        in_phantom("select: nearest_centroid", "select: union"),
+        default("select: nearest_centroid", "select: union"),
         {"pseudo_label", *AFTER_PSEUDO_LABELS, *END},
     ),
     "lambda_1": (
-        ("config.yaml", "lambda_1: 0.1 #", "lambda_1: 0.2 #"),
+        default("lambda_1: 0.1\n", "lambda_1: 0.2\n"),
+        {"train", *AFTER_TRAINING, *END},
+    ),
+    "threads of the training": (
+        in_phantom("threads: 1", "threads: 2"),
         {"train", *AFTER_TRAINING, *END},
     ),
     "epochs": (in_phantom("epochs: 15", "epochs: 16"), {"train", *AFTER_TRAINING, *END}),
@@ -130,12 +143,12 @@ EDITS = {
         },
     ),
     "IoU thresholds of Fig. 3a": (
-        in_phantom("thresholds: [0.1, 0.2,", "thresholds: [0.2,"),
+        default("thresholds: [0.1, 0.2,", "thresholds: [0.2,"),
         {"precision_table", "precision_figure", *END},
     ),
     "v_min": (
         in_phantom("v_min: 0.01, v_max: 0.2,", "v_min: 0.02, v_max: 0.2,"),
-        {"shape_priors", "dino_features", *AFTER_FEATURES, *END},
+        {"shape_priors", *AFTER_ROIS, *END},
     ),
     "the losses' module": (
         ("workflow_scripts/umsam/training/distillation.py", "", "UNUSED = 1\n"),
@@ -143,7 +156,11 @@ EDITS = {
     ),
     "the DINO module": (
         ("workflow_scripts/umsam/models/dino.py", "", "UNUSED = 1\n"),
-        {"dino_features", *AFTER_FEATURES, "kmeans_baseline", "cryosam", *END},
+        {"kmeans_baseline", "cryosam", "metrics", "comparison_table", "contour_figure", *END},
+    ),
+    "the module that chooses the target": (
+        ("workflow_scripts/umsam/pseudo_labels/target.py", "", "UNUSED = 1\n"),
+        {"target_cluster", *AFTER_TARGET, *END},
     ),
     "the simulated clicks": (
         ("workflow_scripts/umsam/baselines/prompts.py", "", "UNUSED = 1\n"),
@@ -151,7 +168,7 @@ EDITS = {
     ),
     "SAM's weights": (
         ("resources/compact_sam.pt", "", "others"),
-        {*PER_CASE - {"phantom", "preprocess"}, *AFTER_FEATURES, "sam_prompts", "cryosam", *END},
+        {"everything_mode", "shape_priors", *AFTER_ROIS, "sam_prompts", "cryosam", *END},
     ),
     "DINO's weights": (
         ("resources/compact_dino.pt", "", "others"),
@@ -159,18 +176,22 @@ EDITS = {
     ),
     "DINO's features instead of SAM's": (
         in_phantom("features: sam, k: 5,", "features: dino, k: 5,"),
-        {"dino_features", *AFTER_FEATURES, *END},
+        {"dino_features", *AFTER_ROIS, *END},
     ),
     "DINO's features beside SAM's": (
         in_phantom("features: sam, k: 5,", "features: both, k: 5,"),
-        {"dino_features", *AFTER_FEATURES, *END},
+        {"dino_features", *AFTER_ROIS, *END},
     ),
     "a comment in the losses' module": (
         ("workflow_scripts/umsam/training/distillation.py", "", "# why\n"),
         set(),
     ),
     "how jobs log": (("workflow_scripts/umsam/jobs.py", "", "UNUSED = 1\n"), set()),
-    "an unrelated data set": (("config.yaml", "k: 10}", "k: 11}"), set()),
+    "a new SAM variant": (
+        ("workflow_scripts/umsam/planning/sam_variants.py", "", 'SAM_VARIANTS["x"] = 1\n'),
+        set(),
+    ),
+    "an unrelated data set": (("resources/datasets/promise12.yaml", "k: 10}", "k: 11}"), set()),
 }
 
 
@@ -217,7 +238,7 @@ def test_the_readme_has_examples():
 
 
 def test_lambda_1_trains_only_the_variants_that_use_it(finished, edited):
-    edited("config.yaml", "lambda_1: 0.1 #", "lambda_1: 0.2 #")
+    edited("config.yaml", "lambda_1: 0.1\n", "lambda_1: 0.2\n")
     assert finished.planned(*RUN)["train"] == 2  # plkd_cfkd and triple
 
 
@@ -248,17 +269,21 @@ def test_a_removed_case_reruns_the_fits_and_no_case(finished, edited):
     assert planned["pseudo_label"] == 3
 
 
-@pytest.mark.parametrize("features", ["dino", "both"])
-def test_an_adapted_dino_is_trained_on_the_training_slices_and_used_for_all(
-    finished, edited, features
-):
-    edited("config.yaml", "features: sam, k: 5,", f"features: {features}, k: 5,")
-    edited("config.yaml", "adapt: false", "adapt: true")
-    plan = finished.planned(*RUN)
-    assert plan["adapt_dino"] == 1
-    assert plan["adapted_features"] == 4
-    assert "dino_features" not in plan
-    assert "everything_mode" not in plan
+@pytest.mark.parametrize("features", ["sam", "dino", "both"])
+def test_no_shape_prior_touches_a_gpu(finished, edited, features):
+    edited(
+        "resources/datasets/phantom.yaml", "features: sam, k: 5,", f"features: {features}, k: 5,"
+    )
+    edited("resources/datasets/phantom.yaml", "v_max: 0.2,", "v_max: 0.21,")
+    planned = set(finished.planned(*RUN, "--", "pseudo_labels"))
+    new_maps = set() if features == "sam" else {"dino_features"}  # the first time only
+    assert planned & GPU == new_maps
+    assert "roi_features" in planned
+
+
+def test_k_means_waits_for_the_curve_only_for_the_knee(finished, edited):
+    edited("resources/datasets/phantom.yaml", "k: 5, sse_k: [2, 12]", "k: auto, sse_k: [2, 13]")
+    assert {"sse_curve", "kmeans", "target_cluster"} <= set(finished.planned(*RUN))
 
 
 def test_without_triple_the_last_variant_is_the_result(finished, edited):
@@ -274,13 +299,8 @@ def test_without_triple_the_last_variant_is_the_result(finished, edited):
     assert "train" not in finished.planned(*RUN)
 
 
-def test_an_adapted_dino_that_nothing_uses_is_not_trained(finished, edited):
-    edited("config.yaml", "adapt: false", "adapt: true")
-    assert finished.planned(*RUN).keys() <= {"provenance", "all"}
-
-
 def test_refined_labels_are_made_for_the_training_cases_and_learnt_from(finished, edited):
-    edited("config.yaml", "targets: pseudo_labels", "targets: refined_labels")
+    edited("config.yaml", "label_source: pseudo_labels", "label_source: refined_labels")
     plan = finished.planned(*RUN)
     assert plan["refinement"] == 1
     assert plan["refined_label"] == 2  # the training cases

@@ -38,12 +38,12 @@ def test_the_papers_split_is_used_if_all_cases_are_labelled(tmp_path):
     cases, description = split_cases(find_cases(fake(tmp_path)))
     assert by_split(cases) == {
         "train": {f"training-{number:02d}" for number in range(50)},
-        "test": {f"test-{number:02d}" for number in range(30)},
-        "val": {f"live-{number:02d}" for number in range(20)},
+        "val": {f"test-{number:02d}" for number in range(30)},
+        "test": {f"live-{number:02d}" for number in range(20)},
     }
     assert "the paper's split" in description
     assert "NOT" not in description
-    assert "50 train, 20 val, 30 test" in description
+    assert "50 train, 30 val, 20 test" in description
 
 
 @pytest.mark.parametrize(

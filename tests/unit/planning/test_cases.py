@@ -30,7 +30,7 @@ def test_files_of_a_case(cases):
     assert cases.label(job(case="a")) == "a_mask.nii"
     with pytest.raises(InputError, match=r"mine: case b has no label in samples\.tsv"):
         cases.label(job(case="b"))
-    with pytest.raises(InputError, match="no case 'z' in samples.tsv"):
+    with pytest.raises(InputError, match=r"no case 'z' in samples\.tsv"):
         cases.image(job(case="z"))
     assert len(cases.source_files(job())) == 8
 
@@ -44,7 +44,9 @@ def test_patterns_are_filled_case_by_case(cases):
 
 def test_a_sheet_without_training_cases_says_what_to_do(tmp_path):
     write_sheet(tmp_path, [("a", "test", False)])
-    with pytest.raises(InputError, match=r"samples\.tsv: no case has the split train.*at least one"):
+    with pytest.raises(
+        InputError, match=r"samples\.tsv: no case has the split train.*at least one"
+    ):
         Study().cases.each_training(PATTERN)(job())
 
 
@@ -61,7 +63,9 @@ def test_missing_files_are_named_all_at_once(tmp_path, cases):
     cases.check_files()
     (tmp_path / "a.nii").unlink()
     (tmp_path / "d_mask.nii").unlink()
-    with pytest.raises(InputError, match=r"2 of its 8 files do not exist: a\.nii, d_mask\.nii\. Corr"):
+    with pytest.raises(
+        InputError, match=r"2 of its 8 files do not exist: a\.nii, d_mask\.nii\. Corr"
+    ):
         cases.check_files()
 
 
@@ -90,7 +94,9 @@ def test_promise12_is_downloaded_to_one_folder():
     assert names == ["a", "b"]
     block = {"samples": "data/promise12/samples.tsv", "data_root": "elsewhere"}
     two = Study(run=["mine", "promise12"], **block).cases
-    with pytest.raises(InputError, match="have different values of data_root: data/promise12, else"):
+    with pytest.raises(
+        InputError, match="have different values of data_root: data/promise12, else"
+    ):
         two.promise12_root()
 
 

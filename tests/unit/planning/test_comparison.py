@@ -76,18 +76,17 @@ def test_missing_files_to_download(monkeypatch):
     folder = "weights/sam2.1-hiera-large"
     files = [f"{folder}/config.json", f"{folder}/model.safetensors"]
     assert comparison.missing_files(None) == files
-    assert set(file.removeprefix("weights/") for file in files) <= set(comparison.downloads())
+    assert {file.removeprefix("weights/") for file in files} <= set(comparison.downloads())
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set.*model.safetensors"):
+    with pytest.raises(InputError, match=r"HF_HUB_OFFLINE is set.*model\.safetensors"):
         comparison.missing_files(None)
     assert study(["sam_point"]).missing_files(None) == []
 
 
 def test_metrics_are_of_the_rows_that_run():
     metrics = study(["sam_point", "salip"]).metrics(job())
-    assert [Path(path).stem for path in metrics] == [
-        "sam_point", "supervised_seed0", "supervised_seed0_last", "triple_seed0", "triple_seed0_last",
-    ]  # fmt: skip
+    networks = [f"{name}_seed0{end}" for name in ("supervised", "triple") for end in ("", "_last")]
+    assert [Path(path).stem for path in metrics] == ["sam_point", *networks]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ def test_the_papers_values(config):
     assert fetal["sam"]["points_per_side"] == 32
     assert prostate["sam"]["points_per_side"] == 48
     assert fetal["sam"]["model"] == prostate["sam"]["model"] == "vit_h"
-    assert [parse_number(fetal["shape_priors"][b]) for b in ("v_min", "v_max", "a_min", "a_max")] == [
+    assert [
+        parse_number(fetal["shape_priors"][b]) for b in ("v_min", "v_max", "a_min", "a_max")
+    ] == [
         0.01,
         0.25,
         2 / 3,
@@ -70,7 +72,11 @@ def test_the_papers_values(config):
             0.01,
             0.5,
         )
-        assert (training["epochs"], training["batch_size"], training["patch_size"]) == (200, 32, 256)
+        assert (training["epochs"], training["batch_size"], training["patch_size"]) == (
+            200,
+            32,
+            256,
+        )
         assert (training["momentum"], training["weight_decay"]) == (0.9, 5e-4)
 
 
@@ -168,7 +174,11 @@ def test_former_keys_are_gone_and_their_new_names_exist(config):
 
 
 def test_the_users_values_come_last(tmp_path):
-    mine = {"run": "phantom,mine", "clustering": {"n_init": 3}, "datasets": {"mine": {"samples": "a.tsv"}}}
+    mine = {
+        "run": "phantom,mine",
+        "clustering": {"n_init": 3},
+        "datasets": {"mine": {"samples": "a.tsv"}},
+    }
     settings = Settings(mine, ROOT)
     assert settings.run == ["phantom", "mine"]
     assert settings.of("mine")["clustering"]["n_init"] == 3

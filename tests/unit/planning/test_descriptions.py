@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from umsam.planning.descriptions import read_descriptions
 from umsam.errors import InputError
+from umsam.planning.descriptions import read_descriptions
 
 SHIPPED = sorted((Path(__file__).parents[3] / "resources/descriptions").glob("*.yaml"))
 
@@ -36,7 +36,8 @@ def test_one_text_may_stand_without_a_list_and_lines_may_break(tmp_path):
 def test_a_file_without_texts_is_named(tmp_path, content):
     path = tmp_path / "mine.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=r"mine\.yaml: (needs, under 'salip:'|not a YAML file)"):
+    words = r"mine\.yaml: (needs at least one text.*under 'salip:'|not a YAML file)"
+    with pytest.raises(InputError, match=words):
         read_descriptions(path, "salip")
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from umsam.planning.headers import count_voxels
 from umsam.data.volumes import FORMATS
+from umsam.planning.headers import count_voxels
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

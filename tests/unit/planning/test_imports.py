@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 ALLOWED = {"umsam", "jsonschema", "yaml"}
-# Imports every module of the package, plans with it, and lists the top-level names that umsam imported.
+# Imports every module of the package, plans with it, and lists the top-level names that umsam
+# imported.
 PROBE = """
 import builtins, importlib, json, sys
 from pathlib import Path

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from umsam.errors import InputError
-from umsam.planning.job_logs import KILLED, failed_jobs
 from umsam.jobs import job
+from umsam.planning.job_logs import KILLED, failed_jobs
 
 
 def run(folder, case, body):

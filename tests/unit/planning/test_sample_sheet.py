@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from umsam.planning.sample_sheet import Sample, read_sample_sheet
 from umsam.errors import InputError
+from umsam.planning.sample_sheet import Sample, read_sample_sheet
 
 GOOD = "case\timage\tlabel\tsplit\na-1\ta.nii.gz\ta_mask.nii.gz\ttrain\nb\tsub/b.mhd\t\ttest\n"
 

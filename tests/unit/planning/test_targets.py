@@ -41,7 +41,9 @@ def test_a_product_that_no_case_allows_is_left_out_and_its_target_says_why(tmp_p
     targets = Study().targets
     assert targets.files("mine", "table1") == []
     assert not [path for path in targets.everything(None) if "fig3" in path]
-    with pytest.raises(InputError, match="table1 needs a labelled case in the split test, and mine"):
+    with pytest.raises(
+        InputError, match="table1 needs a labelled case in the split test, and mine"
+    ):
         targets.of_run("table1")(None)
 
 

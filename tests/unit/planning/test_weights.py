@@ -1,4 +1,4 @@
-"""Where weights are searched for, what a user reads if they are missing, and which file a job uses."""
+"""Where weights are searched for, what is said if they are missing, and which file a job uses."""
 
 from pathlib import Path
 from types import SimpleNamespace

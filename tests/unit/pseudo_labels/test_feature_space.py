@@ -122,7 +122,13 @@ def test_features_without_variance_stay_as_they_are(count):
 def test_a_fitted_kmeans_travels_with_its_space(features, tmp_path):
     space = fit_space(
         batches(features),
-        {**SETTINGS, "l2_normalise": True, "position_weight": 1.5, "centre_per_volume": True, "pca_components": 3},
+        {
+            **SETTINGS,
+            "l2_normalise": True,
+            "position_weight": 1.5,
+            "centre_per_volume": True,
+            "pca_components": 3,
+        },
     )
     save_kmeans(tmp_path / "kmeans.npz", features[:2, :5], 7.0, space)
     centroids, read = read_kmeans(tmp_path / "kmeans.npz")

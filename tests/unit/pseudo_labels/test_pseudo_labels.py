@@ -132,7 +132,7 @@ def test_links_know_the_rois_by_their_index(tmp_path):
     rois = write_slices(tmp_path, {2: masks, 3: masks, 5: masks})
     links = read_links(tmp_path, rois[rois["index"] > 0])
     assert list(links) == [2]  # 4 has no ROI
-    assert links[2].loc[1, 1] == 1 and links[2].loc[1, 2] == 0
+    assert links[2].loc[1].tolist() == [1, 0]
     assert links[2].index.tolist() == links[2].columns.tolist() == [1, 2]
 
 

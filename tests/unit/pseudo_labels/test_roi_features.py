@@ -57,7 +57,10 @@ def test_any_sizes_equal_the_loop_on_a_common_grid(h, w, height, width):
     mask[0, 0] = True
     common = np.repeat(np.repeat(mask, h, axis=0), w, axis=1)
     np.testing.assert_allclose(
-        mean_over_masks(feature_map, mask[None])[0], looped(feature_map, common), rtol=1e-5, atol=1e-6
+        mean_over_masks(feature_map, mask[None])[0],
+        looped(feature_map, common),
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 

@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 import scipy.ndimage
 import torch
-from stand_ins import Named
 from random_masks import FIELDS
+from stand_ins import Named
 from tiny_sam import SETTINGS, tiny_sam
 
+from umsam.data.field_of_view import central_view
+from umsam.data.masks import SliceMasks, no_masks, read_slice_masks, write_slice_masks
 from umsam.data.volumes import Volume, read_volume, write_volume
+from umsam.everything_mode.volume_loop import make_generator
 from umsam.models import sam as sam_module
 from umsam.models.compact_dino import build_compact_dino, save_compact_dino
 from umsam.models.dino import feature_maps, load_dino
-from umsam.everything_mode.volume_loop import make_generator
-from umsam.data.field_of_view import central_view
-from umsam.data.masks import SliceMasks, no_masks, read_slice_masks, write_slice_masks
 from umsam.pseudo_labels.roi_features import write_roi_features
 from umsam.refinement.decoder_input import average_cells
 
@@ -156,10 +156,13 @@ def rois_of(folder, case="a"):
 
 
 def test_sam_features_are_pooled_inside_the_view(tmp_path):
-    """The features are coordinates in a view of 16 x 16 mm, so an ROI's feature is its centre there."""
+    """The features are coordinates in a view of 16 x 16 mm, so an ROI's feature is its centre
+    there."""
     boxes = [(8, 20, 12, 10), (16, 16, 8, 16)]  # within the view: rows 4 to 35, columns 13 to 33
     write_case(tmp_path, "a", [rectangles(*boxes)])
-    cells = (np.arange(32) + 0.5).astype(np.float16)  # one pixel each; the view is padded to 32 x 32
+    cells = (np.arange(32) + 0.5).astype(
+        np.float16
+    )  # one pixel each; the view is padded to 32 x 32
     np.save(tmp_path / "a.npy", np.stack(np.meshgrid(cells, cells))[None])
     pooled = pool(tmp_path, "a", rois_of(tmp_path), 16, sam_features=tmp_path / "a.npy")
     centres = [(x + columns / 2 - 13, y + rows / 2 - 4) for y, x, rows, columns in boxes]
@@ -327,7 +330,8 @@ def test_slices_too_far_apart_to_go_on_are_told(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("choose_by", "expected"), [("prior", 10.5), ("evidence", 10.0)])
 def test_continuity_through_the_slices_is_evidence(tmp_path, choose_by, expected):
-    """Two kinds of ROIs with different features: one stays in place, the other fits the prior better."""
+    """Two kinds of ROIs with different features: one stays in place, the other fits the prior
+    better."""
     stays, elsewhere = (2, 3, 10, 10), [(20, 2, 9, 9), (25, 30, 9, 9), (5, 30, 9, 9)]
     write_case(tmp_path, "a", [rectangles(other, stays) for other in elsewhere])
     rois = pd.read_csv(rois_of(tmp_path)).sort_values(["slice", "index"])
@@ -380,7 +384,8 @@ def test_refined_labels_find_what_the_pseudo_label_of_one_volume_misses(tmp_path
         write_volume(files["pseudo_labels"][-1], label, volume)
     networks = tmp_path / "networks.pt"
     log = run("refinement", tmp_path, input=files, output={"networks": networks},
-              cases=list("abcdef"), threads=1, seed=0, smooth_z=2.0, field_of_view=20.0)  # fmt: skip
+              cases=list("abcdef"), threads=1, seed=0, smooth_z=2.0,
+              field_of_view=20.0)  # fmt: skip
     assert "12 decoders" in log
     assert "WARNING" not in log
     for case in "af":

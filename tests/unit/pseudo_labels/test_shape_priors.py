@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skimage.measure import regionprops
 from random_masks import random_masks
+from skimage.measure import regionprops
 
 from umsam.data.masks import SliceMasks, no_masks
 from umsam.pseudo_labels.shape_priors import (

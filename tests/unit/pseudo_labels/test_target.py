@@ -102,7 +102,7 @@ def test_continuity_is_the_overlap_of_neighbours_in_the_run(tmp_path):
         masks[z, 0, z : z + 4, 0] = True
     moving = [0, 1, 2, 4]  # slice 3 has no ROI: the run is 0 to 2, of three steps
     write_slices(tmp_path / "a", {z: masks[z] for z in moving})
-    write_slices(tmp_path / "b", {z: masks[0] for z in (7, 8)})
+    write_slices(tmp_path / "b", dict.fromkeys((7, 8), masks[0]))
     tables = [
         pd.DataFrame({"case": case, "slice": slices, "index": 0, "cluster": 1, "distance": 1.0})
         for case, slices in [("a", moving), ("b", [7, 8]), ("none", [])]

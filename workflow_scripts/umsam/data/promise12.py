@@ -18,8 +18,8 @@ from umsam.files import atomic_directory, atomic_write
 # Folder, prefix of its case names, split in the paper.
 PARTS = (
     ("training_data", "training", "train"),
-    ("test_data", "test", "test"),
-    ("livechallenge_test_data", "live", "val"),
+    ("test_data", "test", "val"),
+    ("livechallenge_test_data", "live", "test"),
 )
 FALLBACK_FRACTIONS = (0.7, 0.1, 0.2)  # train, val, test: 35, 5 and 10 of 50
 IMAGE = re.compile(r"Case(\d+)\.mhd", re.IGNORECASE)
@@ -96,9 +96,8 @@ def split_cases(cases: Sequence[Case], seed: int = 0) -> tuple[list[Case], str]:
         counts.append(f"{labelled} of {len(part)} {prefix} cases")
     labelled_cases = f"{' and '.join(counts)} have a segmentation"
     if complete:
-        return list(
-            cases
-        ), f"PROMISE12, the paper's split ({labelled_cases}): {_describe_sizes(cases)}."
+        sizes = _describe_sizes(cases)
+        return list(cases), f"PROMISE12, the paper's split ({labelled_cases}): {sizes}."
 
     pool = [case for case in cases if case.split == "train" and case.label is not None]
     n_val, n_test = (round(fraction * len(pool)) for fraction in FALLBACK_FRACTIONS[1:])

@@ -1,7 +1,8 @@
 """The comparison methods of Table 1, the one list of them; its rows and the bars of Fig. 3b.
 
-A new method is an entry of `BASELINES` (or `EXTRA`), a rule that writes ``predictions/{method}``, and
-its name in the schema, the SLURM profile and the documentation, which tests compare with this list.
+A new method is an entry of `BASELINES` (or `EXTRA`), a rule that writes ``predictions/{method}``,
+and its name in the schema, the SLURM profile and the documentation, which tests compare with this
+list.
 """
 
 import re
@@ -26,7 +27,8 @@ class Baseline:
     described
         Whether it searches for texts (``baselines.descriptions``).
     package
-        What `pip` installs for it, if requirements.txt does not hold it; its first word is imported.
+        What `pip` installs for it, if requirements.txt does not hold it; its first word is
+        imported.
     """
 
     name: str
@@ -134,6 +136,8 @@ def comparison_rows(
     ----------
     requested, variants
         What the configuration asks for (``baselines.methods``, ``training.variants``).
+    seeds
+        Of the networks; the table shows the first.
     missing
         Method -> why it cannot run (its weights or its package are missing).
     labelled

@@ -169,7 +169,7 @@ class Cases:
         return roots.pop()
 
     def promise12_folders(self, archives: Iterable[str]) -> Callable[[Any], list[Path]]:
-        """A function that gives the unpacked folders of the archives, downloaded or a local copy."""
+        """A function that gives the unpacked folders of the archives, or those of a local copy."""
         names = folders_of(archives)
 
         def folders(wildcards: Any) -> list[Path]:

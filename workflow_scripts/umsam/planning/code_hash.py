@@ -1,8 +1,9 @@
-"""What a script's result depends on in the code: a hash of it and of the modules it imports.
+"""A hash of the code that the result of a script depends on: the script and the modules it imports.
 
-Snakemake sees that an input file or a parameter changed, not that an imported function did. With
-this hash as a parameter, an edit of the losses reruns the training and what follows, and nothing
-before it. The hash is of the syntax tree without docstrings, so comments and formatting are free.
+Snakemake detects changed input files and parameters, but not a changed function in an imported
+module. With this hash as a parameter, an edit of the losses reruns the training and the stages
+after it, and no stage before it. The hash covers the syntax tree without docstrings: comments and
+formatting do not count.
 """
 
 import ast
@@ -11,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 WITHOUT_EFFECT = {"umsam/jobs.py", "umsam/errors.py"}
-"""Modules that no result depends on: how a job logs, and what a user's mistake is called."""
+"""Modules that no result depends on: logging of jobs, and the class of user errors."""
 
 
 def script_hash(name: str, scripts: str | Path) -> str:
@@ -20,10 +21,10 @@ def script_hash(name: str, scripts: str | Path) -> str:
 
 
 def code_hash(script: str | Path, root: str | Path) -> str:
-    """Hash of `script` and, followed through, of every module under `root` that it imports.
+    """Hash of `script` and of every module under `root` that it imports, directly or indirectly.
 
-    Imports anywhere in a file count, also those inside functions. `root` is the folder that holds
-    the packages (the one on ``sys.path``).
+    Imports inside functions count as well. `root` is the folder of the packages, which is on
+    ``sys.path``.
     """
     root = Path(root)
     seen: dict[Path, str] = {}
@@ -45,13 +46,12 @@ def code_hash(script: str | Path, root: str | Path) -> str:
 
 @cache
 def _parsed(path: Path, mtime_ns: int, size: int) -> ast.Module:
-    """The syntax tree of a file without its docstrings; read again when the file changes."""
+    """The syntax tree of a file without its docstrings, read again when the file changes."""
     tree = ast.parse(path.read_text(), filename=str(path))
     for node in ast.walk(tree):
-        documented = isinstance(
-            node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-        )
-        if documented and ast.get_docstring(node, clean=False) is not None:
+        if not isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return tree
 
@@ -75,7 +75,7 @@ def _imported(tree: ast.Module, path: Path, root: Path) -> list[Path]:
 
 
 def _package(node: ast.ImportFrom, path: Path, root: Path) -> str:
-    """The absolute name of what an ``import from`` names, relative imports included."""
+    """The absolute name of the module that an ``import from`` names, which may be relative."""
     if not node.level:
         return node.module or ""
     package = path.relative_to(root).parts[: -node.level]

@@ -64,9 +64,7 @@ class Comparison:
         reasons = [explain_missing(model) for model in models]
         if row.described:
             try:
-                read_descriptions(
-                    self.settings.of(dataset)["baselines"]["descriptions"], method
-                )
+                read_descriptions(self.settings.of(dataset)["baselines"]["descriptions"], method)
             except InputError as error:
                 reasons.append(str(error).rstrip("."))
         return "; ".join(filter(None, reasons))

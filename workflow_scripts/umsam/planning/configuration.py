@@ -141,7 +141,7 @@ def read_yaml(path: str | Path) -> Any:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (safe)
+    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=loader)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,8 +157,8 @@ def resolve(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
     """The complete settings of one data set.
 
     The sections at the top of the configuration are the defaults. A block with ``like: other``
-    starts from the sections of `other`, but not from its files: `samples`, `data_root` and `phantom`
-    belong to one data set. What the block states itself comes last.
+    starts from the sections of `other`, but not from its files: `samples`, `data_root` and
+    `phantom` belong to one data set. What the block states itself comes last.
 
     Raises
     ------

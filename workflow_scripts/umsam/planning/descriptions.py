@@ -1,4 +1,4 @@
-"""What the organ is called: the texts that SaLIP and MedCLIP-SAM look for, from a user's file."""
+"""The texts that SaLIP and MedCLIP-SAM search for, from a file of the user."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def read_descriptions(path: str | Path | None, method: str) -> list[str]:
     Raises
     ------
     InputError
-        There is no file, or it is no YAML, or has no text under the method's name.
+        The file is missing, is not YAML, or has no text under the method's name.
     """
     if path is None or not Path(path).is_file():
         raise InputError(
@@ -27,12 +27,12 @@ def read_descriptions(path: str | Path | None, method: str) -> list[str]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a YAML file ({error}).") from error
-    texts = content.get(method) if isinstance(content, dict) else None
-    texts = [texts] if isinstance(texts, str) else texts
-    usable = isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts)
-    if not usable or not all(text.strip() for text in texts):
+    stated = content.get(method) if isinstance(content, dict) else None
+    texts: list[str] = [stated] if isinstance(stated, str) else stated or []
+    listed = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+    if not texts or not listed or not all(text.strip() for text in texts):
         raise InputError(
-            f"{path}: needs, under '{method}:', at least one text that describes the organ, each "
-            "on a line of its own after '- ' (in quotes if it has a colon)."
+            f"{path}: needs at least one text that describes the organ under '{method}:', each on "
+            "its own line after '- ' (in quotes if it has a colon)."
         )
     return [" ".join(text.split()) for text in texts]

@@ -18,7 +18,8 @@ class Product:
     Attributes
     ----------
     patterns
-        {case}, {ours} and {baseline} are filled in; ``*`` stands for the suffixes of a figure or table.
+        {case}, {ours} and {baseline} are filled in; ``*`` stands for the suffixes of a figure or
+        table.
     splits
         One of the cases of these splits must exist, or there is nothing to make.
     labelled

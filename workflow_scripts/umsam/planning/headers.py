@@ -1,7 +1,7 @@
-"""How large a volume is, from the first bytes of its file.
+"""The size of a volume, from the first bytes of its file.
 
-The workflow asks for memory and time by the size of a job's volumes. It does so for every job it
-plans, on machines that may lack the packages which read images: standard library only.
+Memory and time of a job depend on the size of its volumes. This runs for every job of a plan, on
+machines that may lack the packages to read images, so it uses the standard library alone.
 """
 
 import re
@@ -10,14 +10,15 @@ import zlib
 from math import prod
 from pathlib import Path
 
-START = 65536  # bytes; text headers with their comments fit in it
+START = 65536  # bytes; enough for a text header with comments
 TEXT_SIZES = re.compile(rb"^(?:DimSize\s*=|sizes:)\s*([\d \t]+)", re.MULTILINE)
 
 
 def count_voxels(path: str | Path) -> int | None:
     """Number of voxels of a NIfTI, MetaImage or NRRD file.
 
-    None where the file is missing or its header tells no size: whoever reads the volume says why.
+    None if the file is missing or its header states no size; `umsam.data.volumes` reports such
+    files.
     """
     try:
         with open(path, "rb") as file:
@@ -34,7 +35,7 @@ def count_voxels(path: str | Path) -> int | None:
 
 
 def _nifti_sizes(header: bytes) -> list[int]:
-    """The sizes in a NIfTI-1 or NIfTI-2 header of either byte order; empty where it is neither."""
+    """The sizes in a NIfTI-1 or NIfTI-2 header of either byte order; empty for other headers."""
     for order in "<>":
         for length, code, offset in ((348, "8h", 40), (540, "8q", 16)):
             if len(header) >= length and struct.unpack_from(f"{order}i", header)[0] == length:

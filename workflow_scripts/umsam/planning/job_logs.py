@@ -1,7 +1,7 @@
-"""What the logs of a run say about the jobs that failed.
+"""Which jobs of a run failed, and why, from their logs.
 
-A submission to a cluster may hold many jobs, and the workflow manager then lists them all. Which of
-them failed, and of what, is in the jobs' own logs (see `umsam.jobs`).
+A submission to a cluster may hold many jobs, and Snakemake then lists all of them as failed. Which
+of them failed, and why, is in the logs of the jobs (see `umsam.jobs`).
 """
 
 import re
@@ -11,12 +11,12 @@ from pathlib import Path
 from umsam.jobs import DONE
 
 LINE = re.compile(r"\[(?P<name>[^\]]+)\] (?P<text>.*)")
-KILLED = "stopped without a word: killed from outside, as for too much memory or time, or cancelled"
+KILLED = "ended without an error message (probably killed: out of memory, time limit, or cancelled)"
 
 
 @dataclass(frozen=True)
 class FailedJob:
-    """Rule and wildcards of a job, its error in a line, and the log that tells the rest."""
+    """Rule and wildcards of a job, its error in one line, and its log."""
 
     name: str
     error: str
@@ -24,16 +24,16 @@ class FailedJob:
 
 
 def failed_jobs(folder: str | Path, since: float) -> list[FailedJob]:
-    """The jobs whose logs below `folder` were written after `since` and do not end well.
+    """The jobs whose logs below `folder` were written after `since` and report no success.
 
-    Call it when no job runs any more: one that still does looks like one that was killed.
+    Call it after the last job has ended: a job that still runs looks like a killed one.
     """
     found = []
     for path in sorted(Path(folder).rglob("*.log")):
         if path.stat().st_mtime < since:
             continue
-        lines = list(map(LINE.match, path.read_text(errors="replace").splitlines()))
-        lines = [line for line in lines if line]
+        matches = map(LINE.match, path.read_text(errors="replace").splitlines())
+        lines = [match for match in matches if match]
         if not lines or any(line["text"].startswith(DONE) for line in lines):
             continue
         errors = [line["text"] for line in lines if line["text"].startswith("ERROR: ")]

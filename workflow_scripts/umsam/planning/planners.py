@@ -38,6 +38,10 @@ def make_planners(
 
     Parameters
     ----------
+    config
+        What the user states.
+    root
+        The folder of the workflow.
     promise12_sheet
         Gives the path of PROMISE12's sheet once its checkpoint has written it.
     tables_only

@@ -37,7 +37,9 @@ def read_rows(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as stream:
         table = csv.DictReader(stream, delimiter="\t")
         if tuple(table.fieldnames or ()) != tuple(columns):
-            raise InputError(f"{path}: the columns must be {', '.join(columns)}, separated by tabs.")
+            raise InputError(
+                f"{path}: the columns must be {', '.join(columns)}, separated by tabs."
+            )
         return list(table)
 
 

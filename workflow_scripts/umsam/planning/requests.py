@@ -1,7 +1,7 @@
 """What a job requests of its machine: memory (MB) and time (minutes), by the size of its volumes.
 
-The numbers are measured peaks with a margin (each log ends with the peak of its job). They double with
-each new attempt; a profile's `set-resources` replaces them.
+The numbers are measured peaks with a margin (each log ends with the peak of its job). They double
+with each new attempt; a profile's `set-resources` replaces them.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The variants of SAM: what each needs, and what its scores and features are scaled to.
 
-A new variant is an entry of `SAM_VARIANTS`, a row of resources/weights.tsv for its checkpoint, a name
-in the schema and, where segment-anything cannot build it, a builder in `umsam.models.sam`.
+A new variant is an entry of `SAM_VARIANTS`, a row of resources/weights.tsv for its checkpoint, a
+name in the schema and, where segment-anything cannot build it, a builder in `umsam.models.sam`.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,9 @@ class SamVariant:
     pred_iou_thresh, stability_score_thresh, stability_score_offset
         Thresholds of everything mode that suit the model's scores; the defaults are Meta's.
     feature_scale
-        Distance that counts as 1 in the class-level feature loss (eq. 7). The paper's lambda_1 suits
-        Meta's embeddings, whose entries are of the order 0.1; those of `compact` are of the order 1.
+        Distance that counts as 1 in the class-level feature loss (eq. 7). The paper's lambda_1
+        suits Meta's embeddings, whose entries are of the order 0.1; those of `compact` are of the
+        order 1.
     """
 
     memory_mb: int

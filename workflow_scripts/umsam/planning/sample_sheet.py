@@ -1,8 +1,8 @@
-"""The sample sheet: which cases a data set has, where their files lie, and the split.
+"""The sample sheet: the cases of a data set, their files and their split.
 
-A TSV with the columns ``case``, ``image``, ``split`` and optionally ``label`` (the column, or a
-cell, may be left out: such a case has no label). Standard library only: the sheet is read each
-time the workflow is planned.
+A TSV with the columns ``case``, ``image``, ``split`` and optionally ``label``. The label column, or
+a cell of it, may be omitted: such a case has no label. Standard library only, because every plan
+reads the sheet.
 """
 
 import csv
@@ -31,14 +31,14 @@ class Sample:
 def read_sample_sheet(path: str | Path, data_root: str | Path | None = None) -> list[Sample]:
     """Read a sample sheet, in its order.
 
-    Relative paths are relative to the sheet's folder, or to `data_root` where that is given. The
-    files need not exist yet (rules may make them). A byte-order mark, Windows line ends and blank
+    Relative paths are relative to the sheet's folder, or to `data_root` if it is given. The files
+    need not exist yet, since rules may make them. A byte-order mark, Windows line ends and blank
     lines are accepted.
 
     Raises
     ------
     InputError
-        Names the sheet, the line, what is wrong and what is expected.
+        Names the sheet, the line, the fault and what is expected.
     """
     path = Path(path)
     base = path.parent if data_root is None else Path(data_root).expanduser()
@@ -54,14 +54,14 @@ def read_sample_sheet(path: str | Path, data_root: str | Path | None = None) -> 
         where = f"{path}, line {line}"
         if len(cells) > len(header) or len(cells) < len(header) - 1:
             raise InputError(
-                f"{where}: {len(cells)} cell(s) where the header has {len(header)}. {_tabs(cells)}"
+                f"{where}: {len(cells)} cell(s), but the header has {len(header)}. {_tabs(cells)}"
             )
         row = dict(zip(header, [*cells, ""], strict=False))
         sample = _sample(where, row, base)
         if sample.case in first_line:
             raise InputError(
                 f"{where}: case {sample.case!r} is already on line {first_line[sample.case]}. "
-                "Give each case a name of its own."
+                "Give each case its own name."
             )
         first_line[sample.case] = line
         samples.append(sample)
@@ -71,10 +71,10 @@ def read_sample_sheet(path: str | Path, data_root: str | Path | None = None) -> 
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """The lines that are not blank, as (line number, stripped cells)."""
+    """The lines that are not blank: line number and stripped cells."""
     if not path.is_file():
         raise InputError(
-            f"{path}: no such sample sheet. Correct `samples:` of the data set's configuration."
+            f"{path}: no such sample sheet. Correct the key `samples` of the data set."
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -120,8 +120,8 @@ def _sample(where: str, row: dict[str, str], base: Path) -> Sample:
     label = row.get("label", "")
     if braces := [name for name in (image, label) if "{" in name or "}" in name]:
         raise InputError(
-            f"{where}: {braces[0]!r} has a brace, which means something else to Snakemake. Rename "
-            "the file, or link to it by another name."
+            f"{where}: {braces[0]!r} has a brace, which Snakemake would take for a wildcard. "
+            "Rename the file, or link to it by another name."
         )
     return Sample(case, base / image, base / label if label else None, split)
 

@@ -1,4 +1,5 @@
-"""Inputs and parameters of the stages that depend on the settings, from everything mode to training.
+"""Inputs and parameters of the stages that depend on the settings, from everything mode to
+training.
 
 A parameter holds only what its rule uses, so that no other setting reruns it.
 """
@@ -39,8 +40,9 @@ class Stages:
 
     def feature_maps(self, wildcards: Wildcards) -> dict[str, str]:
         """The maps that ROI features are pooled from: SAM's embedding, DINO's map, or both."""
+        dataset, case = wildcards.dataset, wildcards.case
         return {
-            f"{model}_features": f"results/{wildcards.dataset}/{model}_features/{wildcards.case}.npy"
+            f"{model}_features": f"results/{dataset}/{model}_features/{case}.npy"
             for model in ("sam", "dino")
             if self.pools(wildcards, model)
         }

@@ -99,7 +99,8 @@ class Targets:
         InputError
             Names every table that is missing.
         """
-        files, missing = self.joint_table(wildcards), {}
+        files = self.joint_table(wildcards)
+        missing: dict[str, str] = {}
         for dataset in self.settings.run:
             for name, sources in self._sources(dataset).items():
                 products = self.files(dataset, name)
@@ -109,8 +110,8 @@ class Targets:
         if missing:
             names = ", ".join(f"{table} ({name})" for table, name in missing.items())
             raise InputError(
-                f"{len(missing)} table(s) of the run are not here: {names}. Copy them from where the "
-                "pipeline ran, or run the pipeline itself: snakemake --cores 8."
+                f"{len(missing)} table(s) of the run are not here: {names}. Copy them from where "
+                "the pipeline ran, or run the pipeline itself: snakemake --cores 8."
             )
         return files
 
@@ -135,9 +136,7 @@ class Targets:
     def shown_methods(self, wildcards: Wildcards) -> dict[str, str]:
         """Columns of Fig. 2 after the image: method -> title."""
         result = self.ours(wildcards.dataset)
-        rows = {
-            row.name: row.method for row in self.comparison.rows(wildcards) if not row.skipped
-        }
+        rows = {row.name: row.method for row in self.comparison.rows(wildcards) if not row.skipped}
         title = OURS if result.startswith("triple") else f"UNet ({result.rsplit('_seed')[0]})"
         rows[title] = result
         order = [title if name == OURS else name for name in SHOWN_IN_FIG2]
@@ -170,7 +169,9 @@ class Targets:
     def overview_inputs(self, wildcards: Wildcards) -> dict[str, str]:
         """Every stage of one case: the first test case, or the first case of all."""
         dataset, names = wildcards.dataset, self.cases.names
-        case = (names(dataset, "test", labelled=True) or names(dataset, "test") or names(dataset))[0]
+        case = (names(dataset, "test", labelled=True) or names(dataset, "test") or names(dataset))[
+            0
+        ]
         folder = f"results/{dataset}"
         files = {
             "volume": f"{folder}/volumes/{case}.nii.gz",

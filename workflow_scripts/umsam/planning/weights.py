@@ -32,7 +32,8 @@ class Pretrained:
     key
         Its name in the table and in ``baselines.weights``.
     hub, revision
-        Its name on the hub and the commit (or branch) of its files; empty where it is not on the hub.
+        Its name on the hub and the commit (or branch) of its files; empty where it is not on the
+        hub.
     files
         File name -> where the file comes from.
     folder
@@ -130,8 +131,9 @@ def explain_missing(model: Pretrained, root: str | Path = ".") -> str:
             f"{model.source} into it"
         )
     return (
-        f"{place} lacks {files}: `snakemake baseline_weights` downloads from {model.source}, or copy "
-        f"into that folder by hand, or name your folder in baselines.weights.{model.key}.folder"
+        f"{place} lacks {files}: `snakemake baseline_weights` downloads from {model.source}, or "
+        "copy into that folder by hand, or name your folder in "
+        f"baselines.weights.{model.key}.folder"
     )
 
 

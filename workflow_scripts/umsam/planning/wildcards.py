@@ -1,7 +1,7 @@
 """What Snakemake hands to the functions of a rule."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Wildcards(Protocol):

@@ -59,8 +59,8 @@ def _read_matching_rois(files: RoiFiles, keys: NDArray[np.int64]) -> pd.DataFram
     rois = read_valid_rois(files.rois)
     if not np.array_equal(rois[["slice", "index"]].to_numpy(), keys):
         raise InputError(
-            f"{files.features}: its {len(keys)} features are not those of the {len(rois)} valid ROIs "
-            f"of {files.rois}. Delete {files.features}, so that it is made again."
+            f"{files.features}: its {len(keys)} features are not those of the {len(rois)} valid "
+            f"ROIs of {files.rois}. Delete {files.features}, so that it is made again."
         )
     return rois
 
@@ -96,8 +96,12 @@ def assign_rois(
 
     Parameters
     ----------
+    files
+        From `roi_files`.
     centroids
         [K, d], in the space.
+    space
+        The space of the K-means.
     attribute
         The column of the ROI table that becomes the column attribute.
     splits

@@ -1,4 +1,5 @@
-"""K-means over ROI features, and its sum of squared errors over the number of clusters (section 2.1).
+"""K-means over ROI features, and its sum of squared errors over the number of clusters (section
+2.1).
 
 Everything is fitted to the training split; other ROIs are only assigned to the fitted clusters.
 """
@@ -31,8 +32,9 @@ class Clusters:
 def fit(features: NDArray[np.float64], k: int, n_init: int, seed: int) -> Clusters:
     """scikit-learn's K-means; fewer clusters, with a warning, if there are fewer features than k.
 
-    Elkan's algorithm takes half of the time of Lloyd's and the same steps. It runs on one thread: several
-    threads would add partial sums in varying order, and the last digits would differ between runs.
+    Elkan's algorithm takes half of the time of Lloyd's and the same steps. It runs on one thread:
+    several threads would add partial sums in varying order, and the last digits would differ
+    between runs.
 
     Raises
     ------
@@ -43,8 +45,8 @@ def fit(features: NDArray[np.float64], k: int, n_init: int, seed: int) -> Cluste
         raise ValueError("no feature to cluster")
     if k > len(features):
         log.warning(
-            "WARNING: clustering.k is %d, but only %d training ROIs are valid: each becomes a cluster "
-            "of its own. Relax shape_priors, or lower clustering.k.",
+            "WARNING: clustering.k is %d, but only %d training ROIs are valid: each becomes a "
+            "cluster of its own. Relax shape_priors, or lower clustering.k.",
             k, len(features),
         )  # fmt: skip
         k = len(features)
@@ -60,8 +62,9 @@ def sse_curve(
 ) -> pd.DataFrame:
     """Sum of squared errors for K = first..last, at most one less than there are features.
 
-    Columns k, sse. If no K of the range is possible, the curve has the nearest possible K alone. Each
-    thread takes one K at a time, the largest first; the number of threads does not change the result.
+    Columns k, sse. If no K of the range is possible, the curve has the nearest possible K alone.
+    Each thread takes one K at a time, the largest first; the number of threads does not change the
+    result.
     """
     count = len(features)
     ks = list(range(first, min(last, count - 1) + 1)) or [min(first, count)]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Batches = Callable[[], Iterable[NDArray[np.floating]]]
+Batches = Callable[[], Iterable[NDArray[Any]]]
 """Each call gives the features [n, D] of one volume after another, from the first."""
 
 FEW = 5  # ROIs: a mean over fewer describes them rather than the scanner
@@ -32,8 +32,8 @@ class FeatureSpace:
     centre_per_volume
         Subtract the mean feature of the volume, which removes differences between scanners.
     typical
-        [D], subtracted instead if a volume has fewer than `FEW` ROIs: the mean of the training volumes'
-        means. Empty: subtract the volume's own mean in any case.
+        [D], subtracted instead if a volume has fewer than `FEW` ROIs: the mean of the training
+        volumes' means. Empty: subtract the volume's own mean in any case.
     mean, axes
         [D] and [D, d]: features become (feature - mean) @ axes (see `fit_space`). Empty: unchanged.
     """
@@ -48,29 +48,29 @@ class FeatureSpace:
     def __call__(
         self, features: NDArray[np.floating], place: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        features = np.asarray(features, np.float64)
-        length: Any = np.linalg.norm(features, axis=1, keepdims=True)
+        rows: NDArray[np.float64] = np.asarray(features, np.float64)
+        length: Any = np.linalg.norm(rows, axis=1, keepdims=True)
         if self.l2_normalise:
-            features = np.divide(features, length, out=np.zeros_like(features), where=length > 0)
+            rows = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
             length = np.ones_like(length)
-        if self.centre_per_volume and len(features):
-            few = len(features) < FEW and self.typical.size
-            features = features - (self.typical if few else features.mean(axis=0))
+        if self.centre_per_volume and len(rows):
+            few = len(rows) < FEW and self.typical.size
+            rows = rows - (self.typical if few else rows.mean(axis=0))
         if self.axes.size:
-            features = (features - self.mean) @ self.axes
+            rows = (rows - self.mean) @ self.axes
             length = np.sqrt(self.axes.shape[1])  # the root mean square over the training ROIs
         if not self.position_weight:
-            return features
+            return rows
         position = self.position_weight * length * (np.asarray(place, float) - 0.5)
-        return np.hstack([features, position])
+        return np.hstack([rows, position])
 
 
 def fit_space(batches: Batches, settings: Mapping[str, Any]) -> FeatureSpace:
     """The space that l2_normalise, position_weight, centre_per_volume and pca_components describe.
 
-    The principal components are those of scikit-learn's ``PCA(whiten=True)``, except for their signs:
-    each is scaled to variance 1, and there are fewer if the features do not span so many. Memory does
-    not grow with the number of ROIs.
+    The principal components are those of scikit-learn's ``PCA(whiten=True)``, except for their
+    signs: each is scaled to variance 1, and there are fewer if the features do not span so many.
+    Memory does not grow with the number of ROIs.
     """
     plain = FeatureSpace(
         settings["l2_normalise"], settings["position_weight"], settings["centre_per_volume"]
@@ -116,7 +116,7 @@ def _moments(
 
 
 def _typical_mean(batches: Batches, l2_normalise: bool) -> NDArray[np.float64]:
-    """The mean over volumes of their mean features; volumes with `FEW` ROIs only, if there are any."""
+    """Mean over volumes of their mean features; if possible, of volumes with `FEW` ROIs only."""
     space, means = FeatureSpace(l2_normalise), []
     for batch in batches():
         if len(batch):

@@ -7,8 +7,8 @@ import pandas as pd
 def knee(curve: pd.DataFrame) -> int:
     """The K of the point furthest below the chord from the first to the last point of the curve.
 
-    Both axes are first scaled to [0, 1]. If the curve never lies below its chord, the knee is at the
-    first K.
+    Both axes are first scaled to [0, 1]. If the curve never lies below its chord, the knee is at
+    the first K.
 
     Parameters
     ----------

@@ -30,9 +30,9 @@ LEAST_IOU = 0.5
 """IoU above which an ROI counts as continued by an ROI of the next slice."""
 
 NEARNESS_WEIGHT = 0.15
-"""Weight of the distance to the centroid, as a share of its median, relative to IoU. On two real data sets
-and with three SAMs, values from 0.1 to 0.2 perform alike. It matters if SAM finds several structures in
-one place."""
+"""Weight of the distance to the centroid, as a share of its median, relative to IoU. On two real
+data sets and with three SAMs, values from 0.1 to 0.2 perform alike. It matters if SAM finds several
+structures in one place."""
 
 
 def choose(rois: pd.DataFrame, select: str, prior: float, links: Links) -> pd.DataFrame:
@@ -44,9 +44,11 @@ def choose(rois: pd.DataFrame, select: str, prior: float, links: Links) -> pd.Da
         The volume's ROIs in the target cluster; columns slice, index, distance (to the centroid),
         attribute, pixels, predicted_iou.
     select
-        union: all of them. continuous: one ROI per slice of a run of slices (`longest_run`). Otherwise
-        one ROI per slice: nearest_centroid, largest, best_iou (SAM's own estimate) or
+        union: all of them. continuous: one ROI per slice of a run of slices (`longest_run`).
+        Otherwise one ROI per slice: nearest_centroid, largest, best_iou (SAM's own estimate) or
         nearest_attribute (to the prior). Among equal ROIs, the one with the lowest index.
+    prior
+        Of the attribute.
     links
         From `read_links`; only continuous needs them.
     """
@@ -62,16 +64,16 @@ def choose(rois: pd.DataFrame, select: str, prior: float, links: Links) -> pd.Da
 def select_rois(
     rois: pd.DataFrame, select: str, prior: float, folder: str | Path, case: str
 ) -> pd.DataFrame:
-    """`choose` for a case whose masks are in `folder`, with a warning if a run has a single slice."""
+    """`choose` for a case whose masks are in `folder`; warns if a run has a single slice."""
     links = read_links(folder, rois) if select == "continuous" else {}
     chosen = choose(rois, select, prior, links)
     candidates = rois["slice"].nunique()
     if select == "continuous" and len(chosen) == 1 < candidates:
         log.warning(
-            "WARNING: case %s: ROIs of the target cluster are on %d slices, but the pseudo-label has "
-            "only one of them, because hardly any ROI overlaps with one of the next slice by more "
-            "than half. If slices are this far apart, target.select: nearest_centroid takes one ROI "
-            "of each.",
+            "WARNING: case %s: ROIs of the target cluster are on %d slices, but the pseudo-label "
+            "is on one of them only, because hardly any ROI overlaps with one of the next slice by "
+            "more than half. If slices are this far apart, use target.select: nearest_centroid, "
+            "which takes one ROI of each slice.",
             case,
             candidates,
         )
@@ -92,17 +94,20 @@ def draw_label(
 def longest_run(rois: pd.DataFrame, links: Links) -> pd.DataFrame:
     """One ROI per slice of a run of consecutive slices, such that each continues in the next.
 
-    Among all runs and all choices of ROIs, the result maximises the sum over neighbours of their IoU
-    minus `LEAST_IOU`. So a run ends where the next ROI has less than that overlap: beyond the end of an
-    organ, other structures may be in the cluster, and a structure that resembles the organ on a single
-    slice rarely continues. ROIs close to the centroid get a bonus: `NEARNESS_WEIGHT` at distance 0,
-    nothing at the median distance of the volume, and the same weight as a penalty at twice the median.
-    Found by dynamic programming, as in local sequence alignment (Smith and Waterman, J Mol Biol 1981).
+    Among all runs and all choices of ROIs, the result maximises the sum over neighbours of their
+    IoU minus `LEAST_IOU`. So a run ends where the next ROI has less than that overlap: beyond the
+    end of an organ, other structures may be in the cluster, and a structure that resembles the
+    organ on a single slice rarely continues. ROIs close to the centroid get a bonus:
+    `NEARNESS_WEIGHT` at distance 0, nothing at the median distance of the volume, and the same
+    weight as a penalty at twice the median. Found by dynamic programming, as in local sequence
+    alignment (Smith and Waterman, J Mol Biol 1981).
 
     Parameters
     ----------
     rois
         At least one, sorted by slice and index; columns slice, index, distance (to the centroid).
+    links
+        From `read_links`.
     """
     median = rois["distance"].median() or 1.0
     slices: list[tuple[Any, pd.Series]] = []
@@ -172,6 +177,8 @@ def target_rois(assigned: pd.DataFrame, rois: pd.DataFrame, target: int) -> pd.D
         The case's rows of ``clusters/assignments.csv``.
     rois
         The case's ROI table.
+    target
+        The target cluster.
     """
     measured = rois[["slice", "index", "pixels", "predicted_iou"]]
     members = assigned[assigned["cluster"] == target]

@@ -69,8 +69,8 @@ def mean_over_masks(
     """Mean of the feature map over each mask.
 
     A pixel has the feature of its patch; a pixel across several patches has their mean, weighted by
-    overlap. So an ROI smaller than a patch has a feature too. If the patches divide the slice evenly,
-    the result is the plain mean over the pixels of the map enlarged to the slice.
+    overlap. So an ROI smaller than a patch has a feature too. If the patches divide the slice
+    evenly, the result is the plain mean over the pixels of the map enlarged to the slice.
 
     Parameters
     ----------
@@ -124,12 +124,13 @@ def pool_roi_features(
         if rim_width:
             masks = rims(masks, rim_width)
         covered = masks if view is None else pad_to_square(masks)
-        features.append(mean_over_masks(np.float32(maps[z]), covered))
+        features.append(mean_over_masks(maps[z].astype(np.float32), covered))
     return np.concatenate(features)
 
 
 def concatenate_features(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Features [N, D] from several maps side by side, each scaled to length 1 so that maps count equally.
+    """Features [N, D] from several maps side by side, each scaled to length 1 so that maps count
+    equally.
 
     Features from a single map stay as they are.
     """
@@ -143,9 +144,7 @@ def concatenate_features(parts: list[NDArray[np.float32]]) -> NDArray[np.float32
     )
 
 
-def write_roi_features(
-    path: str | Path, rois: pd.DataFrame, features: NDArray[np.float32]
-) -> None:
+def write_roi_features(path: str | Path, rois: pd.DataFrame, features: NDArray[np.float32]) -> None:
     """Write the features [N, D] of ROIs with their slice and index as one compressed .npz."""
     with atomic_write(path) as temporary:
         np.savez_compressed(
@@ -159,6 +158,7 @@ def write_roi_features(
 def read_roi_features(
     path: str | Path,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """What `write_roi_features` wrote: features [N, D], and slice and index [N, 2]. Never unpickles."""
+    """What `write_roi_features` wrote: features [N, D], and slice and index [N, 2]. Never
+    unpickles."""
     with np.load(path, allow_pickle=False) as file:
         return file["features"], np.stack([file["slice"], file["index"]], axis=1)

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from umsam.data.masks import SliceMasks
 from umsam.numbers import parse_number
 
+
 def aspect_ratios(masks: NDArray[np.bool_], pixel: tuple[float, float]) -> NDArray[np.float64]:
     """A of masks [K, H, W]: width / height of the bounding box, in mm; NaN if empty.
 
     `pixel` is the size of a pixel in mm, (y, x), so that pixels need not be square.
     """
-    columns, rows = _extent(masks.any(axis=1)), _extent(masks.any(axis=2))
+    columns, rows = (_extent(np.asarray(masks.any(axis=axis))) for axis in (1, 2))
     of_pixels = np.divide(columns, rows, out=np.full(len(masks), np.nan), where=rows > 0)
     return of_pixels * (pixel[1] / pixel[0])
 
@@ -32,11 +33,11 @@ def centroid(masks: NDArray[np.bool_], axis: str) -> NDArray[np.float64]:
     return np.divide(counts @ middles, area, out=np.full(len(masks), np.nan), where=area > 0)
 
 
-Measure = Callable[[SliceMasks, tuple[float, float]], NDArray[np.float64]]
+Measure = Callable[[SliceMasks, tuple[float, float]], NDArray[np.floating]]
 """Masks of a slice and the size of a pixel in mm, (y, x) -> a number per mask, [K]."""
 
-# Attributes of an ROI, columns of its table. A new attribute is a line here; to choose the target by it,
-# add its name to `target.attribute` in the schema.
+# Attributes of an ROI, columns of its table. A new attribute is a line here; to choose the target
+# by it, add its name to `target.attribute` in the schema.
 MEASURES: dict[str, Measure] = {
     "area_ratio": lambda m, pixel: m.area / (m.masks.shape[1] * m.masks.shape[2]),
     "aspect_ratio": lambda m, pixel: aspect_ratios(m.masks, pixel),
@@ -112,8 +113,14 @@ def roi_table(
 
     Parameters
     ----------
+    case, z
+        What the first two columns hold.
+    m
+        The masks of the slice.
     pixel
         Size of a pixel in mm, (y, x).
+    priors
+        The bounds.
     """
     measured = {name: measure(m, pixel) for name, measure in MEASURES.items()}
     rejected_by = [

@@ -1,9 +1,9 @@
 """K-means with memory that does not grow with the number of ROIs.
 
-Each pass reads the features volume by volume. Ordinary K-means clusters a seeded sample of them, and
-Lloyd's iterations over all features start from there. Unlike mini-batches these iterations are exact:
-each pass lowers the sum of squared errors of all ROIs, and the result depends neither on a learning
-rate nor on the order of the ROIs.
+Each pass reads the features volume by volume. Ordinary K-means clusters a seeded sample of them,
+and Lloyd's iterations over all features start from there. Unlike mini-batches these iterations are
+exact: each pass lowers the sum of squared errors of all ROIs, and the result depends neither on a
+learning rate nor on the order of the ROIs.
 """
 
 import logging
@@ -27,8 +27,8 @@ LARGEST_PASSES = 20
 def sample(batches: Batches, size: int, seed: int) -> tuple[Features, int]:
     """At most `size` rows drawn without replacement, in their order, and the number of all rows.
 
-    Each row gets a random key, and the rows with the smallest keys are kept, so that every subset is
-    equally likely and memory holds few more than `size` rows.
+    Each row gets a random key, and the rows with the smallest keys are kept, so that every subset
+    is equally likely and memory holds few more than `size` rows.
     """
     rng = np.random.default_rng(seed)
     rows: list[Features] = []
@@ -39,7 +39,7 @@ def sample(batches: Batches, size: int, seed: int) -> tuple[Features, int]:
         below = key < limit
         rows.append(batch[below])
         keys.append(key[below])
-        count, held = count + len(batch), held + np.count_nonzero(below)
+        count, held = count + len(batch), held + int(np.count_nonzero(below))
         if held > 2 * size:
             rows, keys, limit = _smallest(rows, keys, size)
             held = size
@@ -77,7 +77,7 @@ def lloyd(batches: Batches, start: Features, tolerance: float, passes: int) -> C
         log.info("pass %d: centroids moved by %.3g (squared)", done, shift)
         if shift <= tolerance:
             break
-    inertia = sum(float((assign(batch, centroids)[1] ** 2).sum()) for batch in batches())
+    inertia = sum((float((assign(batch, centroids)[1] ** 2).sum()) for batch in batches()), 0.0)
     return Clusters(centroids, inertia)
 
 

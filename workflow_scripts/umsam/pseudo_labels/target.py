@@ -1,4 +1,5 @@
-"""The target cluster: the one that fits the prior best, optionally with further evidence (section 2.1)."""
+"""The target cluster: the one that fits the prior best, optionally with further evidence (section
+2.1)."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -15,8 +16,9 @@ from umsam.pseudo_labels.pseudo_labels import longest_run, overlaps, read_links
 log = logging.getLogger(__name__)
 
 CONTINUITY_WEIGHT = 3.0
-"""Weight of the continuity; the discrepancy, as a share of the prior, and the share of ROIs have weight 1.
-On subsets of two real data sets, fetal brains and prostates, weights of 2 to 3 choose alike."""
+"""Weight of the continuity; the discrepancy, as a share of the prior, and the share of ROIs have
+weight 1. On subsets of two real data sets, fetal brains and prostates, weights of 2 to 3 choose
+alike."""
 
 FAR = 0.5  # of the prior: a cluster beyond this distance is unlikely to be the organ
 
@@ -62,6 +64,8 @@ def mean_continuity(
         The training ROIs of one volume after another, columns case, slice, index, cluster.
     folders
         The folder of SAM's masks of each case.
+    k
+        Number of clusters.
     """
     totals, pairs = np.zeros(k), np.zeros(k)
     for table in assigned:
@@ -81,16 +85,19 @@ def choose_target(
     name: str = "attribute",
     continuity: NDArray[np.floating] | None = None,
 ) -> Target:
-    """The cluster whose mean attribute over the training ROIs is nearest to the prior (section 2.1).
+    """The cluster whose mean attribute over the training ROIs is nearest to the prior (section
+    2.1).
 
-    With `continuity`, the discrepancy (as a share of the prior) is reduced by the cluster's weighted
-    continuity and by its share of all ROIs. Everything mode finds an organ on many slices, often several
-    times; segments that match its size by chance are rarer and seldom continue.
+    With `continuity`, the discrepancy (as a share of the prior) is reduced by the cluster's
+    weighted continuity and by its share of all ROIs. Everything mode finds an organ on many slices,
+    often several times; segments that match its size by chance are rarer and seldom continue.
 
     Parameters
     ----------
     counts, sums
         Per cluster, from `counts_and_sums`.
+    prior
+        The mean attribute of the organ.
     near_tie
         A warning names the second-best cluster if its score is within this distance of the best.
     name
@@ -117,15 +124,16 @@ def choose_target(
     if tied is not None:
         reason += f"; cluster {tied} fits nearly as well: {figures(tied)}"
         log.warning(
-            "WARNING: two clusters fit target.prior = %.4g about equally well: cluster %d (%s), which "
-            "was chosen, and cluster %d (%s). Look at figures/clusters.png. Another prior, "
+            "WARNING: two clusters fit target.prior = %.4g about equally well: cluster %d (%s), "
+            "which was chosen, and cluster %d (%s). Look at figures/clusters.png. Another prior, "
             "target.attribute, target.choose_by or clustering.k may separate them.",
             prior, best, figures(best), tied, figures(tied),
         )  # fmt: skip
     if abs(means[best] - prior) > FAR * prior:
         log.warning(
-            "WARNING: no cluster is near target.prior = %.4g: cluster %d, which was chosen, has %s. "
-            "Look at figures/clusters.png. Check the prior, and whether shape_priors keep the organ.",
+            "WARNING: no cluster is near target.prior = %.4g: cluster %d, which was chosen, has "
+            "%s. Look at figures/clusters.png. Check the prior, and that shape_priors keep the "
+            "organ.",
             prior, best, figures(best),
         )  # fmt: skip
     return Target(
