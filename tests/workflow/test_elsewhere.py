@@ -129,5 +129,5 @@ def test_the_checkpoint_of_promise12_works_in_a_module(study, checkout, monkeypa
     (study / "Snakefile").write_text(MODULE.format(snakefile=checkout.path / "Snakefile"))
     assert "everything_mode" not in run(study, "--dry-run", "umsam_pseudo_labels")
     run(study, "data/promise12/samples.tsv")
-    text = run(study, "--dry-run", "--quiet", "rules", "umsam_pseudo_labels")
+    text = run(study, "--dry-run", "--quiet", "rules", "--", "umsam_pseudo_labels")
     assert ["umsam_everything_mode", "10"] in [line.split() for line in text.splitlines()]
