@@ -75,7 +75,7 @@ def test_rows_run_once_their_weights_are_there(repository):
     planned = repository.planned(*with_rows("baselines"))
     assert planned["sam2_video"] == 4  # two rows, two labelled test cases
     assert (planned["sam_prompts"], planned["cryosam"], planned["kmeans_baseline"]) == (6, 2, 4)
-    assert not {"hub_weights", "sam_weights"} & set(planned)
+    assert "download_weights" not in planned
 
 
 def test_offline_nothing_is_fetched(repository):
@@ -104,8 +104,8 @@ def test_weights_are_fetched_and_checked(repository, server):
     (folder / "model.safetensors").write_bytes(b"weights")
     right = hashlib.sha256(b"weights").hexdigest()
     weights = {
-        "sam2": {"url": url, "files": {"config.json": None, "model.safetensors": right}},
-        "dinov2": {"url": url, "files": {"model.safetensors": "0" * 64}},
+        "sam2": {"url": url, "sha256": {"model.safetensors": right}},
+        "dinov2": {"url": url, "sha256": {"model.safetensors": "0" * 64}},
     }
     overlay(
         repository,
@@ -174,8 +174,8 @@ def test_small_models_of_the_same_classes_through_the_whole_path(repository, tmp
         methods=["sam2_point", "sam2_box", "cryosam"],
         cryosam={"features": "dinov2", "top_k": 2},
         weights={
-            "sam2": {"folder": str(tmp_path / "sam2"), "files": {"model.safetensors": None}},
-            "dinov2": {"model": f"timm/{name}", "folder": str(tmp_path / "dinov2")},
+            "sam2": {"folder": str(tmp_path / "sam2")},
+            "dinov2": {"hub": f"timm/{name}", "folder": str(tmp_path / "dinov2")},
         },
     )
     wanted = [f"results/phantom/metrics/{m}.csv" for m in ("sam2_point", "sam2_box", "cryosam")]

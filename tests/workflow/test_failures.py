@@ -74,7 +74,7 @@ def test_files_that_are_not_there_are_named_all_at_once(checkout):
     (checkout.path / "results/mine/volumes").mkdir(parents=True)
     (checkout.path / "results/mine/volumes/b.nii.gz").touch()  # made of it once
     text = message(checkout, "--", "results/mine/volumes/b.nii.gz")
-    assert "mine/samples.tsv: 2 of its 3 files are not there" in text
+    assert "mine/samples.tsv: 2 of its 3 files do not exist" in text
     assert "a_mask.nii" in text
     assert "b.nii" in text
     assert "Correct the paths" in text

@@ -7,7 +7,7 @@ import torch
 from umsam.models.compact_sam import build_compact_sam
 
 TINY = {
-    "steps": 1, "batch_size": 1, "processes": 1, "points": 1, "nothings": 1, "anchors": 2,
+    "steps": 1, "batch_size": 1, "processes": 1, "points": 1, "background_points": 1, "anchors": 2,
     "validation_scenes": 1, "calibration_scenes": 1, "warm_up": 0,
 }  # fmt: skip
 

@@ -54,7 +54,9 @@ class Cases:
         return list(self._by_name(dataset).values())
 
     def _by_name(self, dataset: str) -> dict[str, Sample]:
-        sheet = Path(self.sheet(dataset))
+        return self._read(dataset, Path(self.sheet(dataset)))
+
+    def _read(self, dataset: str, sheet: Path) -> dict[str, Sample]:
         stamp = sheet.stat().st_mtime_ns if sheet.is_file() else 0
         return _read_once(sheet, self.data_root(dataset), stamp)
 
@@ -192,10 +194,11 @@ class Cases:
         """
         for dataset in self.settings.run:
             chosen = self.settings.of(dataset)
+            sheet = Path(chosen["samples"])
             generated = "phantom" in chosen or self.data_root(dataset) in DOWNLOADED
-            if generated or not Path(chosen["samples"]).is_file():
+            if generated or not sheet.is_file():
                 continue  # rules make the files, or a checkpoint writes the sheet
-            samples = self.samples(dataset)
+            samples = self._read(dataset, sheet).values()
             files = [file for sample in samples for file in (sample.image, sample.label) if file]
             missing = [str(file) for file in files if not file.is_file()]
             if missing:
