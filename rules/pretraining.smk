@@ -44,6 +44,7 @@ rule pretrain_dino:
         gpu=1,
     params:
         dino=pretraining.dino,
+        threads=2,  # the weights depend on it
         code=code("pretrain_dino"),
     script:
         "../workflow_scripts/pretrain_dino.py"

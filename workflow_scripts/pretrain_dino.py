@@ -2,7 +2,7 @@
 
 from umsam.jobs import job
 
-with job(snakemake):
+with job(snakemake, threads=snakemake.params.threads):
     from pathlib import Path
 
     import torch
@@ -14,7 +14,7 @@ with job(snakemake):
     from umsam.pretraining.dino_training import DinoSettings, procedural_source, train_dino
     from umsam.pretraining.settings import from_configuration
 
-    torch.set_num_threads(snakemake.threads)
+    torch.set_num_threads(snakemake.params.threads)
     settings = from_configuration(DinoSettings, snakemake.params.dino, "pretraining.dino")
     checkpoint = Path(snakemake.output[0])
     state_file = checkpoint.with_suffix(".state")
