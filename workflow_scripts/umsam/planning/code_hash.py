@@ -27,33 +27,35 @@ def code_hash(script: str | Path, root: str | Path) -> str:
     ``sys.path``.
     """
     root = Path(root)
-    seen: dict[Path, str] = {}
+    hashes: dict[Path, str] = {}
     waiting = [Path(script)]
     while waiting:
         path = waiting.pop()
-        if path in seen or path.as_posix().endswith(tuple(WITHOUT_EFFECT)):
+        if path in hashes or path.as_posix().endswith(tuple(WITHOUT_EFFECT)):
             continue
         status = path.stat()
-        tree = _parsed(path, status.st_mtime_ns, status.st_size)
-        seen[path] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-        waiting += _imported(tree, path, root)
+        hashes[path], imports = _read_module(path, root, status.st_mtime_ns, status.st_size)
+        waiting += imports
     digest = hashlib.sha256()
-    for path in sorted(seen):
+    for path in sorted(hashes):
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-        digest.update(f"{name} {seen[path]}\n".encode())
+        digest.update(f"{name} {hashes[path]}\n".encode())
     return digest.hexdigest()[:16]
 
 
 @cache
-def _parsed(path: Path, mtime_ns: int, size: int) -> ast.Module:
-    """The syntax tree of a file without its docstrings, read again when the file changes."""
+def _read_module(path: Path, root: Path, mtime_ns: int, size: int) -> tuple[str, list[Path]]:
+    """Hash of a file's syntax tree without docstrings, and the modules under `root` it imports.
+
+    Scripts share most modules, so each is read once, and again when the file changes.
+    """
     tree = ast.parse(path.read_text(), filename=str(path))
     for node in ast.walk(tree):
         if not isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
         if ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return tree
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), _imported(tree, path, root)
 
 
 def _imported(tree: ast.Module, path: Path, root: Path) -> list[Path]:
