@@ -9,59 +9,46 @@ with job(snakemake):
 
     import pandas as pd
 
-    from umsam.data.masks import read_slice_masks, slice_file
     from umsam.data.volumes import read_array
     from umsam.evaluation.diagnosis import (
+        NOTES,
+        REFINED_NOTE,
         diagnosis,
         format_diagnosis,
-        measure_rois,
+        measure_case,
         measure_slices,
     )
     from umsam.evaluation.write import write_table
     from umsam.numbers import parse_number
-    from umsam.pseudo_labels.pseudo_labels import read_links
-    from umsam.pseudo_labels.shape_priors import read_rois
 
     inputs, settings = snakemake.input, snakemake.params.target
-    target = json.loads(Path(inputs.target).read_text())["cluster"]
-    assigned = pd.read_csv(inputs.assignments, dtype={"case": str}, keep_default_na=False)
-    select, prior = settings["select"], parse_number(settings["prior"])
-    tables, refined, links, pixels, positive = [], [], {}, {}, 0
-    refined_labels = inputs.get("refined_labels", [None] * len(inputs.labels))
-    for case, masks, path, label, refined_label in zip(
-        snakemake.params.cases,
-        inputs.masks,
-        inputs.rois,
-        inputs.labels,
-        refined_labels,
-        strict=True,
-    ):
-        label = read_array(label) > 0
+    cases, select = snakemake.params.cases, settings["select"]
+    refined_labels = inputs.get("refined_labels") or [None] * len(cases)
+    measured, links, pixels, refined, positive = [], {}, {}, [], 0
+    files = zip(cases, inputs.masks, inputs.rois, inputs.labels, refined_labels, strict=True)
+    for case, masks, rois, path, refined_label in files:
+        label = read_array(path) > 0
         pixels[case] = int(label.sum())
         positive += int(label.any(axis=(1, 2)).sum())
-        rois = read_rois(path)
-        links[case] = read_links(masks, rois[rois["valid"]]) if select == "continuous" else {}
-        for z, of_slice in rois.groupby("slice"):
-            tables.append(
-                measure_rois(read_slice_masks(slice_file(masks, z)).masks, of_slice, label[z])
-            )
+        of_case, links[case] = measure_case(masks, rois, label, select)
+        measured.append(of_case)
         if refined_label:
             refined.append(measure_slices(case, read_array(refined_label) > 0, label))
+
     keys = ["case", "slice", "index"]
-    rois = pd.concat(tables).merge(
-        assigned[[*keys, "cluster", "distance", "attribute"]], on=keys, how="left"
+    assigned = pd.read_csv(inputs.assignments, dtype={"case": str}, keep_default_na=False)
+    columns = assigned[[*keys, "cluster", "distance", "attribute"]]
+    table = diagnosis(
+        pd.concat(measured).merge(columns, on=keys, how="left"),
+        pixels,
+        positive,
+        json.loads(Path(inputs.target).read_text())["cluster"],
+        select,
+        parse_number(settings["prior"]),
+        links,
+        pd.concat(refined) if refined else None,
     )
-    of_slices = pd.concat(refined) if refined else None
-    table = diagnosis(rois, pixels, positive, target, select, prior, links, of_slices)
     table.insert(0, "dataset", snakemake.wildcards.dataset)
-    notes = [
-        "Each row is the DSC of the training volumes if an oracle that sees the labels did all "
-        "later steps: it takes the best cluster and the best ROI of each slice. The row of the "
-        "target cluster is the DSC of the pseudo-labels.",
-        "The largest loss shows which setting to change. Fig. 3b and Table 1 show the effect of "
-        "training.",
-    ]
-    if of_slices is not None:
-        notes.insert(1, "Refined labels are learned from the pseudo-labels of the other volumes.")
+    notes = [NOTES[0], *([REFINED_NOTE] if refined else []), *NOTES[1:]]
     title = f"{snakemake.wildcards.dataset}: what limits the pseudo-labels"
     logging.info("%s", write_table(snakemake.output, table, format_diagnosis, title, notes))

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from umsam.planning.configuration import Settings, merge
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = {
@@ -77,7 +79,14 @@ def beside(checkout):
     return type(checkout)(checkout.path.parent)
 
 
-@pytest.mark.parametrize("command", [c for c in SNAKEMAKE if c not in RUN_ELSEWHERE])
+def dry_runs():
+    """The commands: those of the README are fast tests, those of docs/ alone are slow ones."""
+    for command in sorted(set(SNAKEMAKE) - RUN_ELSEWHERE):
+        marks = () if command in README else pytest.mark.slow
+        yield pytest.param(command, marks=marks)
+
+
+@pytest.mark.parametrize("command", dry_runs())
 def test_a_dry_run_accepts_the_command(command, study):
     words = command.split()
     environment = dict(word.split("=") for word in words[: words.index("snakemake")])
@@ -98,10 +107,9 @@ def test_unlock_is_accepted(study):
 
 
 @pytest.mark.parametrize("number", range(len(OVERRIDES)))
-def test_the_configuration_accepts_the_settings(number, study):
-    (study.path / "shown.yaml").write_text(OVERRIDES[number])
-    text = study.snakemake("--dry-run", "--cores", "1", "--configfile", "mine.yaml", "shown.yaml")
-    assert "Job stats" in text
+def test_the_configuration_accepts_the_settings(number):
+    shown = merge(yaml.safe_load(MINE), yaml.safe_load(OVERRIDES[number]))
+    assert Settings(shown, ROOT).run
 
 
 def test_another_workflow_imports_the_rules(study):

@@ -7,19 +7,31 @@ follows from the numbers of pixels of the ROIs, of the label and of their overla
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from umsam.data.masks import read_slice_masks, slice_file
 from umsam.evaluation.formatting import format_mean_std, format_number, percent_header
 from umsam.evaluation.precision import iou_with_label
 from umsam.evaluation.statistics import sample_std
-from umsam.pseudo_labels.pseudo_labels import Links, choose
+from umsam.pseudo_labels.pseudo_labels import Links, choose, read_links
+from umsam.pseudo_labels.shape_priors import read_rois
 
 ROW_COLUMNS = ["step", "knob", "n", "dsc_mean", "dsc_std", "lost", "recall", "precision"]
 HIT_IOU = 0.5
 """The smallest IoU at which a pseudo-label counts in recall and precision."""
+
+NOTES = (
+    "Each row is the DSC of the training volumes if an oracle that sees the labels did all later "
+    "steps: it takes the best cluster and the best ROI of each slice. The row of the target "
+    "cluster is the DSC of the pseudo-labels.",
+    "The largest loss shows which setting to change. Fig. 3b and Table 1 show the effect of "
+    "training.",
+)
+REFINED_NOTE = "Refined labels are learned from the pseudo-labels of the other volumes."
 
 KNOBS = {
     "everything mode": "sam: model, field_of_view, points_per_side, lower thresholds",
@@ -58,6 +70,22 @@ def measure_slices(case: str, mask: NDArray[np.bool_], label: NDArray[np.bool_])
     table = pd.DataFrame({"slice": np.arange(len(mask)), "pixels": pixels, "overlap": overlap})
     table = table.assign(iou=overlap / np.maximum(union, 1), case=case)
     return table[table["pixels"] > 0]
+
+
+def measure_case(
+    masks: str | Path, rois: str | Path, label: NDArray[np.bool_], select: str
+) -> tuple[pd.DataFrame, Links]:
+    """The measured ROIs of a case (`measure_rois`), and their links if `select` needs them.
+
+    `masks` is the folder of its masks, `rois` the table of its ROIs, `label` is [Z, H, W].
+    """
+    table = read_rois(rois)
+    links = read_links(masks, table[table["valid"]]) if select == "continuous" else {}
+    slices = [
+        measure_rois(read_slice_masks(slice_file(masks, z)).masks, of_slice, label[z])
+        for z, of_slice in table.groupby("slice")
+    ]
+    return pd.concat(slices) if slices else table, links
 
 
 def pick_best_rois(rois: pd.DataFrame, label_pixels: Mapping[str, int]) -> pd.DataFrame:

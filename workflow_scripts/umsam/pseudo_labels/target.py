@@ -116,26 +116,16 @@ def choose_target(
     best = int(order[0])
     tied = int(order[1]) if k > 1 and score[order[1]] - score[best] <= near_tie else None
 
-    def figures(cluster: int) -> str:
+    def describe(cluster: int) -> str:
         text = f"mean {name} {means[cluster]:.4g}, {counts[cluster]} ROIs"
         return text if shown[cluster] is None else f"{text}, continuity {shown[cluster]:.2f}"
 
-    reason = f"cluster {best} fits the prior {prior:.4g} best: {figures(best)}"
+    reason = f"cluster {best} fits the prior {prior:.4g} best: {describe(best)}"
     if tied is not None:
-        reason += f"; cluster {tied} fits nearly as well: {figures(tied)}"
-        log.warning(
-            "WARNING: two clusters fit target.prior = %.4g about equally well: cluster %d (%s), "
-            "which was chosen, and cluster %d (%s). Look at figures/clusters.png. Another prior, "
-            "target.attribute, target.choose_by or clustering.k may separate them.",
-            prior, best, figures(best), tied, figures(tied),
-        )  # fmt: skip
+        reason += f"; cluster {tied} fits nearly as well: {describe(tied)}"
+        _warn_of_tie(prior, f"{best} ({describe(best)})", f"{tied} ({describe(tied)})")
     if abs(means[best] - prior) > FAR * prior:
-        log.warning(
-            "WARNING: no cluster is near target.prior = %.4g: cluster %d, which was chosen, has "
-            "%s. Look at figures/clusters.png. Check the prior, and that shape_priors keep the "
-            "organ.",
-            prior, best, figures(best),
-        )  # fmt: skip
+        _warn_of_distance(prior, best, describe(best))
     return Target(
         cluster=best,
         means=[None if np.isnan(mean) else float(mean) for mean in means],
@@ -143,6 +133,27 @@ def choose_target(
         continuity=shown,
         near_tie=tied,
         reason=reason,
+    )
+
+
+def _warn_of_tie(prior: float, chosen: str, other: str) -> None:
+    log.warning(
+        "WARNING: two clusters fit target.prior = %.4g about equally well: cluster %s, which was "
+        "chosen, and cluster %s. Look at figures/clusters.png. Another prior, target.attribute, "
+        "target.choose_by or clustering.k may separate them.",
+        prior,
+        chosen,
+        other,
+    )
+
+
+def _warn_of_distance(prior: float, cluster: int, description: str) -> None:
+    log.warning(
+        "WARNING: no cluster is near target.prior = %.4g: cluster %d, which was chosen, has %s. "
+        "Look at figures/clusters.png. Check the prior, and that shape_priors keep the organ.",
+        prior,
+        cluster,
+        description,
     )
 
 
