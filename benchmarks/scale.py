@@ -41,9 +41,9 @@ CHAIN_AND_FITS = (
     "preprocess",
     "everything_mode",
     "shape_priors",
-    "dino_features",
-    "sse",
+    "roi_features",
     "kmeans",
+    "target_cluster",
     "train",
 )
 STUDY = "run: [study]\ndatasets:\n  study: {like: phantom, samples: scans/samples.tsv}\n"
@@ -173,40 +173,49 @@ def cluster(volumes: int) -> None:
     """Curve, fit, assignments and their summary, as the rules do them; prints time and memory."""
     sys.path.insert(0, str(ROOT / "workflow_scripts"))
     import numpy as np
+    import pandas as pd
 
     from umsam.figures.clusters import summarise_clusters
-    from umsam.pseudo_labels.assignments import AS_POOLED, assignments, read_roi_features
+    from umsam.pseudo_labels.assignments import (
+        AS_POOLED,
+        assign_rois,
+        read_features,
+        roi_files,
+    )
     from umsam.pseudo_labels.clustering import sse_curve
+    from umsam.pseudo_labels.roi_features import write_roi_features
+    from umsam.pseudo_labels.shape_priors import ROI_TYPES
     from umsam.pseudo_labels.streamed_kmeans import fit_streamed, sample
 
     rng = np.random.default_rng(0)
     centres = 2 * rng.normal(size=(10, DIMENSIONS))
     with tempfile.TemporaryDirectory() as name:
-        files = [f"{name}/v{number:05d}.npz" for number in range(volumes)]
-        for file in files:
+        numbers = np.arange(ROIS)
+        rois = pd.DataFrame({column: np.ones(ROIS, kind) for column, kind in ROI_TYPES.items()})
+        rois = rois.assign(slice=numbers // 20, index=numbers % 20, rejected_by="")
+        cases = [f"v{number:05d}" for number in range(volumes)]
+        for case in cases:
             features = centres[rng.integers(10, size=ROIS)] + rng.normal(size=(ROIS, DIMENSIONS))
-            numbers = np.arange(ROIS)
-            np.savez(
-                file,
-                features=features.astype(np.float32),
-                slice=numbers // 20,
-                index=numbers % 20,
-                aspect_ratio=rng.random(ROIS),
-                area_mm2=rng.random(ROIS),
-                x=rng.random(ROIS),
-                y=rng.random(ROIS),
+            write_roi_features(f"{name}/{case}.npz", rois, features.astype(np.float32))
+            rois.assign(case=case, area_mm2=rng.random(ROIS)).to_csv(
+                f"{name}/{case}.csv", index=False
             )
+        files = roi_files(
+            cases,
+            [f"{name}/{case}.npz" for case in cases],
+            [f"{name}/{case}.csv" for case in cases],
+        )
         start = time.perf_counter()
 
         def features_of_volumes():
-            return (read_roi_features(file)[1] for file in files)
+            return (read_features(case) for case in files)
 
         sse_curve(sample(features_of_volumes, 5000, 0)[0], 2, 5, 2, 0)
         clusters = fit_streamed(features_of_volumes, 10, 3, 0, 20000)
-        cases, splits = [Path(file).stem for file in files], ["train"] * volumes
-        statistics, _ = summarise_clusters(
-            assignments(cases, splits, files, clusters.centroids, "area_mm2", AS_POOLED)
+        tables = assign_rois(
+            files, clusters.centroids, AS_POOLED, "area_mm2", dict.fromkeys(cases, "train")
         )
+        statistics, _ = summarise_clusters(tables)
         assert statistics["count"].sum() == volumes * ROIS
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": time.perf_counter() - start, "memory_mb": memory}))
