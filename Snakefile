@@ -6,7 +6,7 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-# The objects of a plan all stay alive: searching them for garbage takes a tenth of the planning time.
+# Planning allocates many long-lived objects; garbage collection would take a tenth of its time.
 gc.set_threshold(200_000)
 
 
@@ -20,7 +20,7 @@ include: "rules/common.smk"
 wildcard_constraints:
     dataset="[A-Za-z0-9][A-Za-z0-9_-]*",
     case="[A-Za-z0-9][A-Za-z0-9._-]*",
-    variant="plkd|plkd_cfkd|plkd_cckd|triple|supervised",
+    variant=one_of(VARIANTS),
     seed=r"\d+",
 
 

@@ -13,6 +13,7 @@ from umsam.planning.code_hash import script_hash
 from umsam.planning.job_logs import failed_jobs
 from umsam.planning.planners import make_planners
 from umsam.planning.remote_files import field_of, read_remote_files
+from umsam.training.variants import VARIANTS
 
 STARTED = time.time()
 code = partial(script_hash, scripts=SCRIPTS)

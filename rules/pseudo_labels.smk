@@ -51,7 +51,7 @@ rule shape_priors:
         "../workflow_scripts/shape_priors.py"
 
 
-# DINO's map of whole slices: no shape prior and no mask changes it.
+# DINO's feature map covers whole slices and depends on neither masks nor shape priors.
 rule dino_features:
     input:
         volume="results/{dataset}/volumes/{case}.nii.gz",

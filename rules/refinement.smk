@@ -1,4 +1,4 @@
-# Labels of each volume by decoders that learned from the others, for `training.label_source`. Not in the paper.
+# Refined labels: each volume is labelled by decoders trained on the other volumes. Not in the paper.
 
 
 rule refinement:

@@ -1,7 +1,7 @@
 # The comparison methods that search for a text: SaLIP and MedCLIP-SAM.
 
 
-# It takes the masks of everything mode that the pseudo-labels are made from.
+# SaLIP uses the same everything-mode masks as the pseudo-labels.
 rule salip:
     input:
         volume="results/{dataset}/volumes/{case}.nii.gz",

@@ -145,6 +145,25 @@ def test_like_of_like_and_circles(config):
         (["baselines", "weights"], {"sam2": {"files": {}}}, "'files' is called 'sha256'"),
         (["baselines", "weights"], {"sam3": {}}, "unknown key 'sam3' (did you mean 'sam2'?)"),
         (["colour"], 1, "top level: unknown key 'colour'"),
+        (
+            ["training", "learning_rate"],
+            float("nan"),
+            "training.learning_rate: nan is not a finite",
+        ),
+        (
+            ["datasets", "phantom", "target", "prior"],
+            float("inf"),
+            "prior: inf is not a finite number",
+        ),
+        (["training", "learning_rate"], "1e-2", "YAML takes it for text; write 0.01"),
+        (["training", "epochs"], "3", "values given with --config are text; use --configfile"),
+        (
+            ["datasets", "mine"],
+            None,
+            "datasets.mine: None is not of type 'object': the block is emp",
+        ),
+        (["datasets", "mine"], {"like": "phantom"}, "state the path of the sample sheet"),
+        (["baselines", "methods"], ["sam_box_0.0"], "'sam_box_0.0' is not a row of Table 1"),
     ],
 )
 def test_a_mistake_is_named(config, path, value, words):
@@ -175,8 +194,9 @@ def test_former_keys_are_gone_and_their_new_names_exist(config):
 
 def test_the_users_values_come_last(tmp_path):
     mine = {
-        "run": "phantom,mine",
+        "run": "phantom, mine",
         "clustering": {"n_init": 3},
+        "figures": None,
         "datasets": {"mine": {"samples": "a.tsv"}},
     }
     settings = Settings(mine, ROOT)

@@ -21,7 +21,7 @@ class Baseline:
     Attributes
     ----------
     name, prompt, supervision
-        What Table 1 prints: the method, what a user has to give, what the row knows of the labels.
+        What Table 1 prints: the method, what a user has to give, and which labels the method uses.
     weights
         Models of resources/weights.tsv that it needs besides the data set's own SAM and DINO.
     described
@@ -94,7 +94,7 @@ class Row:
     method
         The folder below ``predictions/``.
     supervision
-        What the row knows of the labels.
+        Which labels the method uses.
     prompt
         What a user would have to give.
     skipped
@@ -114,7 +114,7 @@ def shown_baselines(requested: Sequence[str]) -> list[str]:
     Boxes of other scales follow the paper's; methods from outside the paper come last.
     """
     boxes = sorted(
-        (m for m in dict.fromkeys(requested) if box_scale(m) and m not in BASELINES),
+        (m for m in dict.fromkeys(requested) if box_scale(m) is not None and m not in BASELINES),
         key=lambda method: box_scale(method) or 0.0,
     )
     order = list(BASELINES)

@@ -1,7 +1,8 @@
 """The settings of a data set: defaults, what it is `like`, and what it states itself; checked."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -130,9 +131,10 @@ def with_defaults(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
                 if place.get(key) and (root / place[key]).is_file():
                     place[key] = shipped_path(place[key], root)
         datasets[path.stem] = block
-    complete = merge(merge(read_yaml(root / "config.yaml"), {"datasets": datasets}), config)
+    stated = {key: value for key, value in config.items() if value is not None}
+    complete = merge(merge(read_yaml(root / "config.yaml"), {"datasets": datasets}), stated)
     if isinstance(complete.get("run"), str):
-        complete["run"] = complete["run"].split(",")
+        complete["run"] = [name.strip() for name in complete["run"].split(",")]
     return complete
 
 
@@ -170,14 +172,15 @@ def resolve(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
     name: str | None = dataset
     while name is not None:
         if name not in datasets:
-            key = f"datasets.{chain[-1]}.like" if chain else "run"
+            key = f"datasets.{chain[-1]}.like" if chain else "run (or a file that you asked for)"
             raise InputError(
                 f"configuration: {key} names the data set {name!r}, which has no block under "
                 f"datasets:{_suggestion(name, datasets)}. Blocks: {', '.join(sorted(datasets))}."
             )
         if name in chain:
             raise InputError(
-                f"configuration: 'like' goes in a circle: {' -> '.join([*chain, name])}."
+                f"configuration: 'like' goes in a circle: {' -> '.join([*chain, name])}. Remove it "
+                "from one of these blocks."
             )
         chain.append(name)
         name = datasets[name].get("like")
@@ -209,12 +212,27 @@ def check(config: Mapping[str, Any], schema_file: str | Path) -> None:
 
     validator = jsonschema.Draft202012Validator(read_yaml(schema_file))
     errors = sorted(validator.iter_errors(config), key=lambda error: list(map(str, error.path)))
-    if errors:
-        lines = "\n".join(f"  - {_explain(error)}" for error in errors)
+    faults = [_explain(error) for error in errors]
+    faults += [f"{path}: {value} is not a finite number" for path, value in _not_finite(config)]
+    if faults:
+        lines = "\n".join(f"  - {fault}" for fault in faults)
         raise InputError(
-            f"configuration: {len(errors)} value(s) to correct (in config.yaml, or in the file or "
+            f"configuration: {len(faults)} value(s) to correct (in config.yaml, or in the file or "
             f"--config option that overrides it):\n{lines}"
         )
+
+
+def _not_finite(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """The path and value of every number that is infinite or NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path, value
+    pairs: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        pairs = value.items()
+    elif isinstance(value, list):
+        pairs = enumerate(value)
+    for key, entry in pairs:
+        yield from _not_finite(entry, f"{path}.{key}" if path else str(key))
 
 
 def check_resolved(settings: Mapping[str, Any], dataset: str) -> None:
@@ -255,7 +273,24 @@ def _explain(error: Any) -> str:
         return f"{where}: {'; '.join(_explain_key(error.path, key, known) for key in unknown)}"
     if error.validator in ("anyOf", "oneOf") and "description" in error.schema:
         return f"{where}: {error.instance!r} is not {error.schema['description']}"
-    return f"{where}: {error.message}"
+    return f"{where}: {error.message}{_hint(error)}"
+
+
+def _hint(error: Any) -> str:
+    """What to write instead, for mistakes that the schema's own message does not explain."""
+    if error.validator == "type" and isinstance(error.instance, str):
+        try:
+            number = float(error.instance)
+        except ValueError:
+            return ""
+        if error.instance.lstrip("+-")[:1].isdigit() and "e" in error.instance.lower():
+            return f": YAML takes it for text; write {number!r}, or a number with a dot"
+        return ": nested values given with --config are text; use --configfile"
+    if error.validator == "type" and error.instance is None and error.validator_value == "object":
+        return ": the block is empty; fill it in, or delete its key"
+    if error.validator == "required" and "samples" in error.message:
+        return ": state the path of the sample sheet (see docs/own-data.md)"
+    return ""
 
 
 def _explain_key(path: Iterable[Any], key: str, known: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ class SamVariant:
     pred_iou_thresh, stability_score_thresh, stability_score_offset
         Thresholds of everything mode that suit the model's scores; the defaults are Meta's.
     feature_scale
-        Distance that counts as 1 in the class-level feature loss (eq. 7). The paper's lambda_1
+        Factor of feature distances in the class-level feature loss (eq. 7). The paper's lambda_1
         suits Meta's embeddings, whose entries are of the order 0.1; those of `compact` are of the
         order 1.
     """

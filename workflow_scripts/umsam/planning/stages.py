@@ -1,4 +1,4 @@
-"""Inputs and parameters of the stages that depend on the settings, from everything mode to
+"""Settings-dependent inputs and parameters of the stages, from everything mode to
 training.
 
 A parameter holds only what its rule uses, so that no other setting reruns it.

@@ -184,7 +184,7 @@ class Weights:
         return self.settings.shipped("resources/compact_dino.pt") if compact else []
 
     def sam_content(self, wildcards: Wildcards) -> str:
-        """Fingerprint of SAM's checkpoint, a parameter: its time stamp says nothing."""
+        """Fingerprint of SAM's checkpoint, whose time stamp is no reliable sign of change."""
         return self._content(self.sam(wildcards))
 
     def sam_identity(self, wildcards: Wildcards) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The features of the ROIs as K-means sees them, and the cluster of each ROI.
 
-This module does without scikit-learn, whose import takes longer than the assignments of a volume.
+This module avoids scikit-learn, because importing it takes longer than assigning a volume.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ AS_POOLED = FeatureSpace()
 
 
 class RoiFiles(NamedTuple):
-    """What is known of the ROIs of a case: their pooled features and their table."""
+    """The files on the ROIs of a case: their pooled features and their table."""
 
     case: str
     features: str | Path
@@ -59,8 +59,8 @@ def _read_matching_rois(files: RoiFiles, keys: NDArray[np.int64]) -> pd.DataFram
     rois = read_valid_rois(files.rois)
     if not np.array_equal(rois[["slice", "index"]].to_numpy(), keys):
         raise InputError(
-            f"{files.features}: its {len(keys)} features are not those of the {len(rois)} valid "
-            f"ROIs of {files.rois}. Delete {files.features}, so that it is made again."
+            f"{files.features}: its {len(keys)} features do not match the {len(rois)} valid ROIs "
+            f"of {files.rois}. Delete it and run the workflow again."
         )
     return rois
 
@@ -92,7 +92,7 @@ def assign_rois(
     attribute: str,
     splits: Mapping[str, str] | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """For one case after another, the cluster of each valid ROI (`ASSIGNMENT_COLUMNS`).
+    """Yield, case by case, the cluster of each valid ROI (`ASSIGNMENT_COLUMNS`).
 
     Parameters
     ----------

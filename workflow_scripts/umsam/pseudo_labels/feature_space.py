@@ -20,7 +20,7 @@ SMALLEST_VARIANCE = 1e-10  # of an axis, relative to the largest: anything below
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """Maps a volume's features [N, D] and places [N, 2] to what K-means sees, [N, d].
+    """Maps a volume's features [N, D] and places [N, 2] to the space of K-means, [N, d].
 
     Attributes
     ----------

@@ -71,9 +71,9 @@ def select_rois(
     if select == "continuous" and len(chosen) == 1 < candidates:
         log.warning(
             "WARNING: case %s: ROIs of the target cluster are on %d slices, but the pseudo-label "
-            "is on one of them only, because hardly any ROI overlaps with one of the next slice by "
-            "more than half. If slices are this far apart, use target.select: nearest_centroid, "
-            "which takes one ROI of each slice.",
+            "is on one of them only, because few ROIs overlap an ROI on the next slice by more "
+            "than half. If slices are this far apart, use target.select: nearest_centroid, which "
+            "takes one ROI of each slice.",
             case,
             candidates,
         )

@@ -1,4 +1,4 @@
-"""Shape priors (eq. 3): ROIs that are too small, too large, too tall or too wide are not valid.
+"""Shape priors (eq. 3): ROIs that are too small, too large, too tall or too wide are invalid.
 
 Bounds on the position are an addition to the paper's two: scans are often centred on the organ.
 """

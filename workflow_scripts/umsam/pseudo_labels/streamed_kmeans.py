@@ -97,6 +97,6 @@ def fit_streamed(
     start = fit(drawn, k, n_init, seed)
     if count == len(drawn):
         return start
-    log.info("%d of %d ROIs start the K-means over all of them", len(drawn), count)
+    log.info("K-means over all %d ROIs starts from a fit to %d of them", count, len(drawn))
     tolerance = TOLERANCE * float(drawn.var(axis=0).mean())
     return lloyd(batches, start.centroids, tolerance, LARGEST_PASSES)
