@@ -78,6 +78,7 @@ def job(snakemake: Any, threads: int | None = None) -> Iterator[None]:
         level=logging.INFO, handlers=handlers, force=True, format=f"[{name}] %(message)s"
     )
     logging.captureWarnings(True)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it reports every substituted font
     start = time.perf_counter()
     submission = os.environ.get("SLURM_JOB_ID")
     host = socket.gethostname() + (f", SLURM job {submission}" if submission else "")

@@ -55,7 +55,7 @@ def test_a_label_adds_a_contour_and_the_legend(stages):
         assert len(with_label.axes[panel].lines) == len(without.axes[panel].lines) + 1
     assert not without.legends
     (legend,) = with_label.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["result", "manual label"]
+    assert [text.get_text() for text in legend.get_texts()] == ["found", "manual label"]
     drawn = {line.get_color() for line in with_label.axes[4].lines}
     assert {line.get_color() for line in legend.get_lines()} == drawn
 

@@ -277,8 +277,10 @@ def test_from_masks_to_pseudo_labels(tmp_path):
             masks = read_slice_masks(folder / f"slice_{row.slice:03d}.npz").masks
             expected[row.slice] |= masks[row.index]
         np.testing.assert_array_equal(result.array, expected)
-    assert not label(tmp_path, "nothing").array.any()
-    assert not label(tmp_path, "filtered").array.any()
+    for case in ("nothing", "filtered"):
+        assert not label(tmp_path, case).array.any()
+        log = (tmp_path / "logs/pseudo_label.log").read_text()
+        assert f"case {case}: none of its ROIs is in the target cluster" in log
 
 
 def test_no_valid_training_roi_stops_with_the_prior_to_relax(tmp_path, capsys):

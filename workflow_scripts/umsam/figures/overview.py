@@ -92,7 +92,7 @@ def overview_figure(stages: Stages, style: Style) -> Figure:
             axes.set_xlim(columns.start - 0.5, columns.stop - 0.5)
             axes.set_ylim(rows.stop - 0.5, rows.start - 0.5)
         if stages.label is not None:
-            contours = ((style.prediction_color, "result"), (style.label_color, "manual label"))
+            contours = ((style.prediction_color, "found"), (style.label_color, "manual label"))
             figure.legend(
                 handles=[Line2D([], [], color=color, label=name) for color, name in contours],
                 loc="outside lower right",

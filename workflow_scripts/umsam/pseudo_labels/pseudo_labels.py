@@ -64,7 +64,18 @@ def choose(rois: pd.DataFrame, select: str, prior: float, links: Links) -> pd.Da
 def select_rois(
     rois: pd.DataFrame, select: str, prior: float, folder: str | Path, case: str
 ) -> pd.DataFrame:
-    """`choose` for a case whose masks are in `folder`; warns if a run has a single slice."""
+    """`choose` for a case whose masks are in `folder`.
+
+    Warns if no ROI of the case is in the target cluster, and if a run has a single slice.
+    """
+    if rois.empty:
+        log.warning(
+            "WARNING: case %s: none of its ROIs is in the target cluster, so its pseudo-label is "
+            "empty, and a training on it learns background. Look at its ROIs in "
+            "clusters/assignments.csv. If it differs from the other volumes, for example by its "
+            "scanner, clustering.centre_per_volume may help.",
+            case,
+        )
     links = read_links(folder, rois) if select == "continuous" else {}
     chosen = choose(rois, select, prior, links)
     candidates = rois["slice"].nunique()
