@@ -69,6 +69,12 @@ def test_missing_files_are_named_all_at_once(tmp_path, cases):
         cases.check_files()
 
 
+def test_a_wrong_local_copy_is_blamed_on_its_variable(tmp_path, monkeypatch):
+    monkeypatch.setenv("UMSAM_DATA_ROOT", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"8 of its 8 files do not exist.*UMSAM_DATA_ROOT names"):
+        Study(run=["fetal_sample"]).cases.check_files()
+
+
 def test_notes_on_cases_without_labels(cases):
     assert cases.notes_on_labels() == [
         "mine: train case(s) b have no label: Fig. 3a and FullySup computed without them.",

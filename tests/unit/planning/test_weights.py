@@ -154,6 +154,8 @@ def test_a_checkpoint_that_does_not_exist_is_named(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"dino\.checkpoint: none\.pth: no such file"):
         weights(dino={"checkpoint": "none.pth"}).check_files()
+    with pytest.raises(InputError, match=r"sam\.checkpoint: .*: is a folder, not a file"):
+        weights(sam={"checkpoint": str(tmp_path)}).check_files()
     weights().check_files()
 
 

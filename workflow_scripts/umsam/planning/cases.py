@@ -203,10 +203,18 @@ class Cases:
             missing = [str(file) for file in files if not file.is_file()]
             if missing:
                 more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+                remedy = (
+                    "Correct the paths (they are relative to the sheet, or to data_root if the data "
+                    "set has one), or remove these cases."
+                )
+                if self.data_root(dataset) != chosen.get("data_root"):
+                    remedy = (
+                        "UMSAM_DATA_ROOT names the folder to look in: correct it, or unset it to "
+                        "have the files downloaded."
+                    )
                 raise InputError(
                     f"{chosen['samples']}: {len(missing)} of its {len(files)} files do not exist: "
-                    f"{', '.join(missing[:5])}{more}. Correct the paths (they are relative to the "
-                    "sheet, or to data_root if the data set has one), or remove these cases."
+                    f"{', '.join(missing[:5])}{more}. {remedy}"
                 )
 
     def notes_on_labels(self) -> list[str]:

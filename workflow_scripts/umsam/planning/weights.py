@@ -220,8 +220,9 @@ class Weights:
             for section in ("sam", "dino"):
                 own = self.settings.of(dataset)[section]["checkpoint"]
                 if own and not own.startswith("results/") and not Path(own).is_file():
+                    fault = "is a folder, not a file" if Path(own).is_dir() else "no such file"
                     raise InputError(
-                        f"{section}.checkpoint: {own}: no such file. Correct the path in the "
+                        f"{section}.checkpoint: {own}: {fault}. Correct the path in the "
                         "configuration."
                     )
 
