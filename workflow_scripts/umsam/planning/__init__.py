@@ -1,7 +1,7 @@
 """What runs before any job: settings, cases, paths, and which results can be made.
 
-The rule files call it and hold no logic. It imports the standard library, jsonschema and yaml alone.
-Reading order:
+The rule files call it and hold no logic. It imports the standard library, jsonschema and yaml
+alone. Reading order:
 
 1. `planners`: the objects that the rules call.
 2. `configuration`: defaults, data sets and the user's settings, merged and checked.

@@ -204,8 +204,8 @@ class Cases:
             if missing:
                 more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
                 remedy = (
-                    "Correct the paths (they are relative to the sheet, or to data_root if the data "
-                    "set has one), or remove these cases."
+                    "Correct the paths (they are relative to the sheet, or to data_root if the "
+                    "data set has one), or remove these cases."
                 )
                 if self.data_root(dataset) != chosen.get("data_root"):
                     remedy = (
