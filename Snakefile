@@ -35,75 +35,75 @@ rule all:
 
 
 rule pseudo_labels:
+    """Pseudo-labels only (eq. 1-5), to look at before training."""
     input:
         targets.of_run("pseudo_labels", "sse", "clusters"),
-    """Pseudo-labels only (eq. 1-5), to look at before training."""
     localrule: True
 
 
 rule overview:
+    """A picture of every stage on one slice."""
     input:
         targets.of_run("overview"),
-    """A picture of every stage on one slice."""
     localrule: True
 
 
 rule diagnose:
+    """Which step limits the pseudo-labels; needs labelled training cases."""
     input:
         targets.of_run("diagnosis"),
-    """Which step limits the pseudo-labels; needs labelled training cases."""
     localrule: True
 
 
 rule table1:
+    """Table 1: DSC and ASSD of all methods on the test cases."""
     input:
         targets.of_run("table1"),
         targets.joint_table,
-    """Table 1: DSC and ASSD of all methods on the test cases."""
     localrule: True
 
 
 rule fig2:
+    """Fig. 2: contours of the label and of the predictions."""
     input:
         targets.of_run("fig2"),
-    """Fig. 2: contours of the label and of the predictions."""
     localrule: True
 
 
 rule fig3a:
+    """Fig. 3a: precision of the three sets of ROIs."""
     input:
         targets.of_run("fig3a"),
-    """Fig. 3a: precision of the three sets of ROIs."""
     localrule: True
 
 
 rule fig3b:
+    """Fig. 3b: ablation of the distillation losses."""
     input:
         targets.of_run("fig3b"),
-    """Fig. 3b: ablation of the distillation losses."""
     localrule: True
 
 
 rule baselines:
+    """Every row of Table 1 that can run, and the table."""
     input:
         targets.of_run("baselines"),
         targets.joint_table,
-    """Every row of Table 1 that can run, and the table."""
     localrule: True
 
 
 rule baseline_weights:
+    """Download the pretrained models of Table 1's rows into weights/."""
     input:
         comparison.missing_files,
-    """Download the pretrained models of Table 1's rows into weights/."""
     localrule: True
 
 
 rule pretraining:
+    """Train the compact SAM and the compact DINO on generated images."""
     input:
         "results/pretraining/compact_sam.pt",
         "results/pretraining/compact_dino.pt",
-    """Train the compact SAM and the compact DINO on generated images."""
     localrule: True
 
 
