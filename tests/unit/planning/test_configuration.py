@@ -7,17 +7,13 @@ import pytest
 from umsam.errors import InputError
 from umsam.numbers import parse_number
 from umsam.planning.configuration import (
-    REMOVED,
-    RENAMED,
     SECTIONS,
     Settings,
-    check,
-    check_resolved,
     merge,
-    read_yaml,
     resolve,
     with_defaults,
 )
+from umsam.planning.validation import REMOVED, RENAMED, check, check_resolved, read_yaml
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "schemas/config.schema.yaml"

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from umsam.planning.baselines import BASELINES, EXTRA, SAM_BOX, baseline, shown_baselines
-from umsam.planning.configuration import read_yaml
 from umsam.planning.figures import PRODUCTS
+from umsam.planning.validation import read_yaml
 from umsam.planning.weights import read_registry
 from umsam.pseudo_labels.pseudo_labels import SELECTIONS
 from umsam.pseudo_labels.shape_priors import BOUNDED, MEASURES

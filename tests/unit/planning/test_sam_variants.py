@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from umsam.planning.configuration import read_yaml
 from umsam.planning.sam_variants import SAM_VARIANTS, resolve_thresholds
+from umsam.planning.validation import read_yaml
 from umsam.planning.weights import read_registry
 
 ROOT = Path(__file__).parents[3]

@@ -4,7 +4,7 @@ The rule files call it and hold no logic. It imports the standard library, jsons
 alone. Reading order:
 
 1. `planners`: the objects that the rules call.
-2. `configuration`: defaults, data sets and the user's settings, merged and checked.
+2. `configuration`, `validation`: defaults, data sets and the user's settings; their checks.
 3. `cases`, `sample_sheet`: the cases of a data set and their files.
 4. `stages`: inputs and parameters of the stages that depend on settings.
 5. `baselines`, `comparison`: the rows of Table 1, which of them can run, and what they need.
