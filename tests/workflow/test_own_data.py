@@ -48,8 +48,8 @@ def mine(shared_checkout):
 def test_volumes_without_labels_go_the_whole_way(mine):
     text = mine.snakemake("--cores", "2", "--configfile", "mine.yaml")
     results = mine.path / "results/mine"
-    assert "mine: no label for train case(s) a, b, flat: Fig. 3a and FullySup skipped." in text
-    assert "mine: no label for test case(s) one: Table 1 skipped." in text
+    assert "mine: train case(s) a, b, flat have no label: Fig. 3a and FullySup skipped." in text
+    assert "mine: test case(s) one have no label: Table 1 skipped." in text
     for case, (name, _) in UNLABELLED.items():
         source = sitk.ReadImage(str(mine.path / "scans" / name))
         mask = sitk.ReadImage(str(results / f"predictions/triple_seed0/{case}.nii.gz"))
