@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slurm
 CASES = {"site3-02": "val", "site1-01": "train", "site2-02": "test"}
 UNHARMED, CANCELLED, DAMAGED = CASES  # without the training case, nothing goes beyond the ROIs
 PATIENCE = 900  # seconds for any one thing to happen, on a machine that does much else
-GPU_RULES = {"everything_mode", "dino_features", "train", "predict", "predict_last"}
+GPU_RULES = {"everything_mode", "train", "predict", "predict_last"}
 SMALL = """
 datasets:
   phantom:
@@ -166,7 +166,7 @@ def tell(slurm: Slurm, login: Login, other: Login) -> Story:
     slurm.command("scancel", login.submission(log))
     told.cancelled = (login.submission(log), time.time())
     told.tell("first", run.wait(PATIENCE), login.output.read_text())
-    told.finished_before = login.results("dino_features/*")
+    told.finished_before = login.results("roi_features/*")
 
     damaged.write_bytes(whole)
     os.utime(damaged, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -217,7 +217,7 @@ def test_the_same_command_finishes_only_what_is_missing(story):
     assert story.codes["second"] == 0, story.texts["second"][-3000:]
     jobs = ran(story.texts["second"])
     assert not {"phantom", "preprocess", "preprocess_label"} & set(jobs)
-    for rule in ("everything_mode", "shape_priors", "dino_features"):
+    for rule in ("everything_mode", "shape_priors", "roi_features"):
         assert jobs.count(rule) == len({CANCELLED, DAMAGED})
     table = pd.read_csv(story.login.path / "results/phantom/tables/table1.csv")
     assert set(table["method"]) >= {"Ours", "FullySup"}
@@ -271,7 +271,7 @@ def test_gpu_stages_have_a_gpu_and_the_others_do_not(slurm, story):
             rule = re.match(r"\[(\w+)", log.read_text()).group(1)
             rules.setdefault(rule, set()).update(seen[job] - {"none"})
     assert {rule for rule, gpus in rules.items() if gpus} >= GPU_RULES
-    for rule in ("sse", "kmeans", "pseudo_label", "metrics", "comparison_table"):
+    for rule in ("kmeans", "target_cluster", "pseudo_label", "metrics", "comparison_table"):
         assert rules[rule] == set()
 
 

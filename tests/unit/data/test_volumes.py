@@ -255,3 +255,17 @@ def test_an_unreadable_file_of_the_pipeline_is_named(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"a\.nii\.gz: not readable.*Delete the file"):
         read_volume(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.999])
+@pytest.mark.parametrize("kind", [np.float32, np.uint8])
+def test_a_volume_of_the_pipeline_that_is_cut_short_is_refused(tmp_path, kind, kept):
+    """ITK pads what is missing of a compressed file with zeros."""
+    array = (np.random.default_rng(0).random((4, 30, 20)) * 200).astype(kind)
+    path = tmp_path / "a.nii.gz"
+    write_volume(path, array, Volume(array, (3.0, 1.0, 1.0)))
+    np.testing.assert_array_equal(read_volume(path).array, array)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(InputError, match=r"a\.nii\.gz: cut short or damaged\. Delete the file"):
+        read_volume(path)

@@ -5,11 +5,14 @@ both in the bytes of the file.
 """
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
+
+HEADER = 348  # bytes of a NIfTI-1 header
 
 FLOAT_TYPES = {16: "f4", 64: "f8"}  # NIfTI code -> NumPy type
 
@@ -50,3 +53,24 @@ def find_nifti_fault(path: Path) -> str | None:
         if count:
             return f"{count} of {voxels} voxels are not finite (NaN or infinite)"
     return None
+
+
+def is_cut_short(path: Path) -> bool:
+    """Whether a ``.nii.gz`` file of the pipeline is cut short, without decompressing its voxels.
+
+    A gzip file ends in the length of its content (RFC 1952), which the NIfTI-1 header states too.
+    """
+    with path.open("rb") as file:
+        try:
+            start = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(file.read(65536), HEADER)
+        except zlib.error:
+            return True
+        if len(start) < HEADER or file.seek(0, 2) < HEADER // 8:
+            return True
+        file.seek(-4, 2)
+        (length,) = struct.unpack("<I", file.read(4))
+    number, *sizes = struct.unpack_from("<8h", start, 40)
+    (bits,) = struct.unpack_from("<h", start, 72)
+    (offset,) = struct.unpack_from("<f", start, 108)
+    voxels = math.prod(max(size, 1) for size in sizes[:number])
+    return length != (int(offset) + voxels * bits // 8) % 2**32

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from umsam.data.nifti_checks import find_nifti_fault
+from umsam.data.nifti_checks import find_nifti_fault, is_cut_short
 from umsam.errors import InputError
 from umsam.files import atomic_write
 
@@ -82,11 +82,15 @@ def read_volume(path: str | Path) -> Volume:
     Raises
     ------
     InputError
-        The file is missing or unreadable.
+        The file is missing, cut short or unreadable.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file. Run the workflow again to create it.")
+    if path.name.endswith(".nii.gz") and is_cut_short(path):
+        raise InputError(
+            f"{path}: cut short or damaged. Delete the file and run the workflow again to create it."
+        )
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
