@@ -267,5 +267,5 @@ def test_a_volume_of_the_pipeline_that_is_cut_short_is_refused(tmp_path, kind, k
     np.testing.assert_array_equal(read_volume(path).array, array)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(InputError, match=r"a\.nii\.gz: cut short or damaged\. Delete the file"):
+    with pytest.raises(InputError, match=r"a\.nii\.gz: .*cut short or damaged\. Delete the file"):
         read_volume(path)

@@ -89,7 +89,8 @@ def read_volume(path: str | Path) -> Volume:
         raise InputError(f"{path}: no such file. Run the workflow again to create it.")
     if path.name.endswith(".nii.gz") and is_cut_short(path):
         raise InputError(
-            f"{path}: cut short or damaged. Delete the file and run the workflow again to create it."
+            f"{path}: not readable as a volume: cut short or damaged. Delete the file and run the "
+            "workflow again to create it."
         )
     try:
         image = sitk.ReadImage(str(path))
