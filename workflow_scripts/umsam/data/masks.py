@@ -2,6 +2,7 @@
 
 import zipfile
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ class SliceMasks:
     def __len__(self) -> int:
         return len(self.masks)
 
-    @property
+    @cached_property
     def area(self) -> NDArray[np.int64]:
         """Number of pixels of each mask, [K]."""
         return np.count_nonzero(self.masks, axis=(1, 2))
