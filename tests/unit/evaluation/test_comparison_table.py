@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from paper_rows import BASELINES, EVERYWHERE, ORDER, VARIANTS
 
 from umsam.evaluation.comparison import (
     COMPARISON_COLUMNS,
@@ -11,25 +12,7 @@ from umsam.evaluation.comparison import (
     format_joint_comparison,
 )
 from umsam.evaluation.formatting import render_latex, render_markdown
-from umsam.planning.baselines import BASELINES as ROWS
 from umsam.planning.baselines import comparison_rows
-
-ORDER = [
-    *["SAM"] * 3,
-    *["SAM2"] * 2,
-    "CryoSAM",
-    "K-means (intensity)",
-    "K-means (DINO)",
-    "SaLIP",
-    "MedCLIP-SAM",
-    "FullySup",
-    "FullySup (last epoch)",
-    "Ours",
-    "Ours (last epoch)",
-]
-EVERYWHERE = {"train": 3, "val": 1, "test": 2}
-BASELINES = list(ROWS)
-VARIANTS = ["plkd", "plkd_cfkd", "plkd_cckd", "triple", "supervised"]
 
 
 def metrics(test, val=(), flags=None):

@@ -1,24 +1,8 @@
 """The rows of Table 1: order, supervision, and reasons for rows that cannot run."""
 
-from umsam.planning.baselines import BASELINES as ROWS
-from umsam.planning.baselines import baseline, box_scale, comparison_rows
+from paper_rows import BASELINES, EVERYWHERE, ORDER, VARIANTS
 
-ORDER = [
-    *["SAM"] * 3,
-    *["SAM2"] * 2,
-    "CryoSAM",
-    "K-means (intensity)",
-    "K-means (DINO)",
-    "SaLIP",
-    "MedCLIP-SAM",
-    "FullySup",
-    "FullySup (last epoch)",
-    "Ours",
-    "Ours (last epoch)",
-]
-EVERYWHERE = {"train": 3, "val": 1, "test": 2}
-BASELINES = list(ROWS)
-VARIANTS = ["plkd", "plkd_cfkd", "plkd_cckd", "triple", "supervised"]
+from umsam.planning.baselines import baseline, box_scale, comparison_rows
 
 
 def rows_of(**labelled):
